@@ -1,0 +1,108 @@
+"""Every key and field name in Redis, spelled here and nowhere else. Golden tests pin the bytes and the cluster slot.
+
+All keys of a partition share a hash tag, `{<environment>/<partition>}`, so that one call is one slot. Ids hold no
+`:`, `{` or `}` (headgate.model.ids), so no id can leave its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+COUNTERS_A_BUCKET: Final = 64
+"""Hashes of at most 64 counters stay packed on every server, and a counter is found in them in little time."""
+
+CUSTOMER: Final = b"customer"
+"""The field of a customer's own document."""
+
+TOKEN: Final = b"@token"
+"""The field of the catalog's token."""
+
+
+def feature_capability(feature: str) -> str:
+    """Name a feature as the thing that a budget or a counter is for."""
+    return f"feature:{feature}"
+
+
+def entitlement_field(feature: str) -> bytes:
+    """Name the document of a promotional entitlement."""
+    return f"entitlement:{feature}".encode()
+
+
+def entity_field(entity: str) -> bytes:
+    """Name the document of an entity."""
+    return f"entity:{entity}".encode()
+
+
+def assignments_field(entity: str, capability: str) -> bytes:
+    """Name the document that holds an entity's budgets for one capability."""
+    return f"assignments:{entity}:{capability}".encode()
+
+
+def catalog_field(kind: str, id: str) -> bytes:
+    """Name a document of the catalog: kind is `feature` or `entity-type`."""
+    return f"{kind}:{id}".encode()
+
+
+@lru_cache(maxsize=65_536)
+def account_counter_field(capability: str, resource: str = "") -> bytes:
+    """Name an account-level counter: six bytes of a hash of what is counted."""
+    return hashlib.blake2b(f"{capability}\0{resource}".encode(), digest_size=6).digest()
+
+
+def counter_place(number: int) -> tuple[int, bytes]:
+    """Find the bucket of an entity's or a grant's counter, and its field in there."""
+    return number // COUNTERS_A_BUCKET, bytes([number % COUNTERS_A_BUCKET])
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerKeys:
+    """The keys of one customer."""
+
+    catalog: bytes
+    usage: bytes
+    config: bytes
+
+    def bucket(self, number: int) -> bytes:
+        """Name the hash of the counters with numbers 64 × number and on."""
+        return b"%b:%d" % (self.usage, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The names of one environment, whose number of partitions is fixed when it is first written."""
+
+    environment: str
+    partitions: int
+
+    @staticmethod
+    def meta(environment: str) -> bytes:
+        """Name the hash that says what the environment is: needed before its partitions are known."""
+        return f"hg:{environment}:meta".encode()
+
+    @property
+    def catalog(self) -> bytes:
+        """Name the hash of the catalog's documents."""
+        return f"hg:{self.environment}:catalog".encode()
+
+    @property
+    def updates(self) -> bytes:
+        """Name the channel on which changes are told."""
+        return f"hg:{self.environment}:updates".encode()
+
+    def partition_of(self, customer: str) -> int:
+        """Find the partition that a customer belongs to, for ever."""
+        return zlib.crc32(customer.encode()) % self.partitions
+
+    def partition_catalog(self, partition: int) -> bytes:
+        """Name the catalog token that a partition stands at."""
+        return b"hg:{%b/%d}:catalog" % (self.environment.encode(), partition)
+
+    def customer(self, customer: str) -> CustomerKeys:
+        """Name the keys of one customer."""
+        tag = b"hg:{%b/%d}:" % (self.environment.encode(), self.partition_of(customer))
+        own = tag + customer.encode()
+        return CustomerKeys(tag + b"catalog", own + b":usage", own + b":config")

@@ -1,0 +1,1 @@
+"""Values: documents, inputs and answers."""

@@ -1,0 +1,46 @@
+"""What all documents and inputs share: they are strict, frozen, and their errors name field, value and rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headgate.errors import InvalidInput, Problem
+
+
+class Strict(BaseModel):
+    """A frozen value that refuses unknown fields and never turns one type into another."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def accept(cls, value: Self | Mapping[str, Any], field: str = "") -> Self:
+        """Take an instance or a mapping from a user; raise `InvalidInput` naming every field that breaks a rule."""
+        if isinstance(value, cls):
+            return value
+        try:
+            return cls.model_validate(value, strict=False) if not isinstance(value, Mapping) else cls(**value)
+        except ValidationError as error:
+            raise invalid_input(error, field) from None
+        except TypeError:
+            raise InvalidInput.of(field or cls.__name__, value, f"must be a mapping of {cls.__name__} fields") from None
+
+
+def invalid_input(error: ValidationError, prefix: str = "") -> InvalidInput:
+    """Turn pydantic's error into ours: every problem with its field, value and rule."""
+    problems = []
+    for detail in error.errors(include_url=False):
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+        field = (prefix + path).lstrip(".") or "value"
+        kind = detail["type"]
+        if kind == "extra_forbidden":
+            rule = "unknown field"
+        elif kind == "missing":
+            problems.append(Problem(field, None, "is required"))
+            continue
+        else:
+            rule = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        problems.append(Problem(field, detail["input"], rule))
+    return InvalidInput(problems)

@@ -1,0 +1,228 @@
+"""Answers: what a check, a consume and a report say, with the numbers that every constraint had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from headgate.amounts import as_number, format_amount
+from headgate.errors import LimitReached
+from headgate.model.catalog import Feature
+from headgate.periods import FOREVER_END_MS, Period
+
+
+class DeniedReason(StrEnum):
+    """Why a decision is a refusal: the contract's names."""
+
+    FEATURE_NOT_FOUND = "FeatureNotFound"
+    CUSTOMER_NOT_FOUND = "CustomerNotFound"
+    CUSTOMER_IS_ARCHIVED = "CustomerIsArchived"
+    CUSTOMER_RESOURCE_NOT_FOUND = "CustomerResourceNotFound"
+    NO_ACTIVE_SUBSCRIPTION = "NoActiveSubscription"
+    NO_FEATURE_ENTITLEMENT = "NoFeatureEntitlementInSubscription"
+    REQUESTED_USAGE_EXCEEDING_LIMIT = "RequestedUsageExceedingLimit"
+    REQUESTED_VALUES_MISMATCH = "RequestedValuesMismatch"
+    BUDGET_EXCEEDED = "BudgetExceeded"
+    FEATURE_TYPE_MISMATCH = "FeatureTypeMismatch"
+    REVOKED = "Revoked"
+    INSUFFICIENT_CREDITS = "InsufficientCredits"
+    ENTITLEMENT_NOT_FOUND = "EntitlementNotFound"
+    UNKNOWN = "Unknown"
+
+
+class UpdateBehavior(StrEnum):
+    """What a reported value means: a change, or the number to stand at."""
+
+    DELTA = "DELTA"
+    SET = "SET"
+
+
+def instant(at_ms: int) -> datetime:
+    """Turn epoch milliseconds into an aware datetime in UTC."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _moment(at_ms: int) -> str:
+    return instant(at_ms).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintState:
+    """One limit as it stood in the way of one request: its counter, its period, and whether it was satisfied.
+
+    `entity` is None for the account level. After a granted consume and after a report, `used` includes the amount.
+    """
+
+    entity: str | None
+    entity_type: str | None
+    scope: tuple[str, ...]
+    limit: float | None
+    is_soft: bool
+    used: float
+    held: float
+    granted: bool
+    period: Period
+    cadence: str | None
+
+    @property
+    def name(self) -> str:
+        """The name that people know it by, such as `team-eng` or `team-eng[model-large]`."""
+        if self.entity is None:
+            return "account"
+        return self.entity + (f"[{','.join(self.scope)}]" if self.scope else "")
+
+    @property
+    def left(self) -> float | None:
+        """What is left of the limit (it may be below 0), or None where there is no limit."""
+        return None if self.limit is None else self.limit - self.used - self.held
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When its counter starts at 0 again, or None where it never does."""
+        return None if self.period.end_ms >= FOREVER_END_MS else instant(self.period.end_ms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        forever = self.period.end_ms >= FOREVER_END_MS
+        return {
+            "entity": self.entity,
+            "entity_type": self.entity_type,
+            "scope": list(self.scope),
+            "limit": None if self.limit is None else as_number(self.limit),
+            "is_soft": self.is_soft,
+            "used": as_number(self.used),
+            "held": as_number(self.held),
+            "granted": self.granted,
+            "cadence": self.cadence,
+            "period_start": None if forever else instant(self.period.start_ms).isoformat(),
+            "period_end": None if forever else instant(self.period.end_ms).isoformat(),
+        }
+
+    def __str__(self) -> str:
+        held = f" and {format_amount(self.held)} held" if self.held else ""
+        if self.limit is None:
+            text = f"{self.name} has used {format_amount(self.used)}{held} and has no limit"
+        else:
+            soft = " (soft)" if self.is_soft else ""
+            text = f"{self.name} has used {format_amount(self.used)}{held} of {format_amount(self.limit)}{soft}"
+        return text if self.resets_at is None else f"{text} until {_moment(self.period.end_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a request fits every limit in its way; which constraint is nearest to refusing, and every number seen.
+
+    `account` is the account-level constraint, or None where the feature is not metered or the account denies.
+    `chains` is None where no dimensions were given, and else has a chain (leaf to root) for each dimension that
+    brings in a budget.
+    """
+
+    customer: str
+    feature: str
+    requested: float
+    granted: bool
+    reason: DeniedReason | None
+    account: ConstraintState | None
+    chains: tuple[tuple[ConstraintState, ...], ...] | None
+    binding: ConstraintState | None
+    decided_at_ms: int
+    details: Feature | None = None
+    enum_values: tuple[str, ...] = ()
+    numeric_value: float | None = None
+    has_unlimited_usage: bool = False
+
+    def __bool__(self) -> bool:
+        return self.granted
+
+    @property
+    def constraints(self) -> tuple[ConstraintState, ...]:
+        """Every constraint once: the account level, then the chains' nodes without repeats."""
+        seen: dict[tuple[str | None, tuple[str, ...]], ConstraintState] = {}
+        for state in (
+            *([self.account] if self.account else ()),
+            *(node for chain in self.chains or () for node in chain),
+        ):
+            seen.setdefault((state.entity, state.scope), state)
+        return tuple(seen.values())
+
+    @property
+    def resets_at(self) -> datetime | None:
+        """When the binding constraint starts at 0 again, or None."""
+        return self.binding.resets_at if self.binding else None
+
+    def require(self) -> Decision:
+        """Return the decision if it grants, else raise `LimitReached`."""
+        if not self.granted:
+            raise LimitReached(self)
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "customer": self.customer,
+            "feature": self.feature,
+            "requested": as_number(self.requested),
+            "granted": self.granted,
+            "reason": self.reason and self.reason.value,
+            "account": self.account and self.account.as_dict(),
+            "chains": None if self.chains is None else [[node.as_dict() for node in chain] for chain in self.chains],
+            "binding": self.binding and self.binding.as_dict(),
+            "resets_at": self.resets_at.isoformat() if self.resets_at else None,
+            "decided_at": instant(self.decided_at_ms).isoformat(),
+        }
+
+    def __str__(self) -> str:
+        asked = f"{self.customer} asked for {format_amount(self.requested)} of {self.feature}"
+        if self.granted:
+            nearest = f"; nearest limit: {self.binding}" if self.binding else ""
+            return f"Granted: {asked}{nearest}."
+        if self.binding is None:
+            return f"Refused ({self.reason}): {asked}."
+        return f"Refused ({self.reason}): {asked}, but {self.binding}."
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A counter after a report, and what of the report was applied to it (a correction stops at 0)."""
+
+    state: ConstraintState
+    applied: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**self.state.as_dict(), "applied": as_number(self.applied)}
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a report counted: on the account, and once on each matched budget."""
+
+    customer: str
+    feature: str
+    value: float
+    behavior: UpdateBehavior
+    account: Counted
+    entities: tuple[Counted, ...]
+    counted_at_ms: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "customer": self.customer,
+            "feature": self.feature,
+            "value": as_number(self.value),
+            "behavior": self.behavior.value,
+            "account": self.account.as_dict(),
+            "entities": [entity.as_dict() for entity in self.entities],
+            "counted_at": instant(self.counted_at_ms).isoformat(),
+        }
+
+    def __str__(self) -> str:
+        parts = [
+            f"{counted.state.name} stands at {format_amount(counted.state.used)} ({counted.applied:+g})"
+            for counted in (self.account, *self.entities)
+        ]
+        verb = "set to" if self.behavior is UpdateBehavior.SET else "reported"
+        return f"{self.customer}, {self.feature}: {verb} {format_amount(self.value)}; {', '.join(parts)}."

@@ -1,0 +1,24 @@
+"""What a client can be told: typed, bounded, frozen; unknown names are errors."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import Field
+
+from headgate.model.base import Strict
+
+PARTITIONS_DEFAULT: Final = 1024
+SCHEMA: Final = "1"
+"""The version of the layout in Redis that this package reads and writes."""
+
+
+class Settings(Strict):
+    """How a client behaves. Every field has a default that suits a service on the same network as its Redis."""
+
+    deadline_ms: int = Field(default=250, ge=1, le=60_000, description="for a check, report or consume, all in all")
+    setup_deadline_ms: int = Field(default=10_000, ge=100, le=600_000, description="for a change of configuration")
+    connections_max: int = Field(default=32, ge=1, le=10_000, description="to each server; callers wait for a free one")
+    prepared_max: int = Field(default=50_000, ge=16, le=10_000_000, description="prepared requests kept, in entries")
+    partitions: int | None = Field(default=None, ge=1, le=16_384, description="of a new environment; else checked")
+    listen: bool = Field(default=True, description="whether to hear of changes, which only makes staleness rarer")
