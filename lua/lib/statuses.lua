@@ -1,0 +1,10 @@
+-- What the first element of a reply says. One list for all scripts: a number means the same thing everywhere.
+
+local STALE = 0
+local GRANTED = 1
+local REFUSED = 2
+local MOVED_ON = 3
+local LATE = 5
+local BLANK = 6
+local OTHER_CLOCK = 7
+local DONE = 8

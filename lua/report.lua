@@ -1,0 +1,83 @@
+-- report: count usage on every constraint, whatever its limit; or set the account-level counter, and count what that
+-- changed on the entities.
+--
+-- A negative amount is a correction: a counter stops at 0, and a correction dated before a counter's period is not
+-- applied to it.
+--
+-- FLAGS  (none)
+-- KEYS
+--   [1] catalog    string   the catalog token that the customer's partition stands at
+--   [2] usage      hash     @v, and the account-level counters
+--   [3..] buckets  hash     entity counters, 64 a hash
+-- ARGV
+--   [1] catalog_token  string   the token of the catalog that the request was prepared from
+--   [2] version        string   the customer's configuration token, likewise
+--   [3] request        doubles  not after, given now (epoch ms), amounts of the two sections; from, until (epoch ms);
+--                               then of each constraint: limit, start (epoch ms), length (ms), section (a byte, 1 or 2)
+--   [4] layout         bytes    how many constraints have their counters in usage, and in each bucket
+--   [5] behaviour      string   DELTA or SET
+--   [6] dated_ms       double   when the usage happened (epoch ms); infinity for now
+--   [7..] fields       string   the fields of the counters, in the order of the constraints
+-- REPLY
+--   {status, server_now_ms, what was applied to each counter (doubles), counter of each constraint, wild starts if any}
+--   8 done, 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+-- ERRORS
+--   OUT_OF_RANGE  a sum would leave the range of exact numbers; nothing was written
+-- COST
+--   GET, TIME, HMGET, HSET: 4 calls, and 2 for each bucket, O(constraints)
+-- @include lib/statuses
+-- @include lib/amounts
+-- @include lib/clock
+-- @include lib/counters
+-- @include lib/guard
+
+local request, layout, behaviour, dated_ms, fields = ARGV[3], ARGV[4], ARGV[5], struct.unpack('<d', ARGV[6]), 7
+local call = redis.call
+
+local status, now_ms, amounts, position, values = guard(call, KEYS, ARGV, request, layout, fields)
+if status then return { status, now_ms } end
+
+-- What a counter holds after the amount, and what of the amount was applied.
+local function count(used, amount, start_ms)
+  if amount < 0 and dated_ms < start_ms then return used, 0 end
+  local after = add(used, amount)
+  if after and after < 0 then return 0, add(0, -used) end
+  return after, amount
+end
+
+local reply, writes, applied = { DONE, now_ms, '' }, {}, {}
+local field, skip, wild = fields, 1, 0
+for key = 2, #KEYS do
+  local size = layout:byte(key - 1)
+  if key > 2 then
+    values, skip = call('HMGET', KEYS[key], unpack(ARGV, field, field + size - 1)), 0
+  end
+  local pairs_of_key = {}
+  for offset = 1, size do
+    local _, start_ms, length_ms, section
+    _, start_ms, length_ms, section, position = struct.unpack('<dddB', request, position)
+    local start, used, held, was_wild = read_counter(values[offset + skip], start_ms, length_ms, now_ms)
+    local after, change
+    if behaviour == 'SET' and key == 2 then
+      after, change = amounts[section], add(amounts[section], -used)
+      amounts[section] = change
+    else
+      after, change = count(used, amounts[section], start)
+    end
+    if not (after and change and after <= WHOLE_MAX) then
+      return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
+    end
+    local counter = write_counter(start, after, held)
+    pairs_of_key[offset * 2 - 1], pairs_of_key[offset * 2] = ARGV[field], counter
+    reply[#reply + 1], applied[#applied + 1] = counter, struct.pack('<d', change)
+    field, wild = field + 1, wild + was_wild
+  end
+  writes[key] = pairs_of_key
+end
+
+reply[3] = table.concat(applied)
+for key = 2, #KEYS do
+  if writes[key][1] then call('HSET', KEYS[key], unpack(writes[key])) end
+end
+if wild > 0 then reply[#reply + 1] = wild end
+return reply
