@@ -1,0 +1,197 @@
+"""Customers, and what they are given directly. Idempotent upserts, guarded by the token they were validated against."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headgate import keys, wire
+from headgate.cache import Catalog, State
+from headgate.calls import Call, Verb
+from headgate.errors import ConfigurationKeepsChanging, InvalidInput, NotFound, Problem
+from headgate.model.catalog import Feature, FeatureType
+from headgate.model.customer import Customer, PromotionalEntitlement
+from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
+from headgate.verbs.loading import load
+from headgate.verbs.scanning import scan
+from headgate.wire import Loaded, Status
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that a caller gave: those that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def configure(
+    state: State,
+    customer: str,
+    loaded: Loaded,
+    documents: Mapping[bytes, bytes],
+    *,
+    next_number: int | None = None,
+) -> Verb[bool]:
+    """Write documents that were validated against a load. False if the configuration has changed since."""
+    environment = yield from open_environment(state)
+    customer_keys = environment.keyspace.customer(customer)
+    version = os.urandom(8)
+    reply = yield Call(
+        "configure",
+        (customer_keys.catalog, customer_keys.usage, customer_keys.config),
+        (
+            loaded.stamp.catalog_token,
+            loaded.stamp.version,
+            b"",
+            version,
+            b"%d" % (loaded.next_number if next_number is None else next_number),
+            environment.keyspace.updates,
+            wire.pack_update("customer", customer, version),
+            *(part for pair in documents.items() for part in pair),
+        ),
+        timed=2,
+    )
+    refuse_status(state, reply[0])
+    if reply[0] == Status.BLANK:
+        yield from mend_partition(state, customer, None)
+    if reply[0] == Status.DONE:
+        state.told.put(customer, version)
+    return bool(reply[0] == Status.DONE)
+
+
+def _change(
+    state: State, customer: str, make: Callable[[Customer | None, int], Customer], *, missing_is_new: bool = False
+) -> Verb[Customer]:
+    for _ in range(ATTEMPTS_MAX):
+        _, loaded = yield from load(state, customer, fields=[keys.CUSTOMER])
+        present = loaded.document(Customer, keys.CUSTOMER)
+        if present is None and not missing_is_new:
+            raise NotFound("customer", customer)
+        changed = make(present, loaded.server_now_ms)
+        if present is not None and changed.model_copy(update={"updated_at_ms": present.updated_at_ms}) == present:
+            return present
+        if (yield from configure(state, customer, loaded, {keys.CUSTOMER: wire.pack_document(changed)})):
+            return changed
+    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+
+
+def put(state: State, customer: str, fields: Mapping[str, Any]) -> Verb[Customer]:
+    """Create a customer, or change the fields that are given. An archived customer stays archived."""
+
+    def make(present: Customer | None, now_ms: int) -> Customer:
+        kept = present.model_dump() if present else {"id": customer, "created_at_ms": now_ms}
+        return Customer.accept({**kept, **fields, "updated_at_ms": now_ms})
+
+    Customer.accept({"id": customer, "created_at_ms": 0, "updated_at_ms": 0, **fields})
+    return (yield from _change(state, customer, make, missing_is_new=True))
+
+
+def set_archived(state: State, customer: str, *, archived: bool) -> Verb[Customer]:
+    """Archive a customer, whose checks are then denied, or take that back."""
+
+    def make(present: Customer | None, now_ms: int) -> Customer:
+        assert present is not None
+        if (present.archived_at_ms is not None) == archived:
+            return present
+        return present.model_copy(update={"archived_at_ms": now_ms if archived else None, "updated_at_ms": now_ms})
+
+    return (yield from _change(state, customer, make))
+
+
+def get(state: State, customer: str) -> Verb[Customer]:
+    """Read a customer; `NotFound` if there is none."""
+    _, loaded = yield from load(state, customer, fields=[keys.CUSTOMER])
+    present = loaded.document(Customer, keys.CUSTOMER)
+    if present is None:
+        raise NotFound("customer", customer)
+    return present
+
+
+def grant_entitlement(state: State, customer: str, entitlement: PromotionalEntitlement) -> Verb[PromotionalEntitlement]:
+    """Give a customer access to a feature, or change what was given. There is one for a feature."""
+    field = keys.entitlement_field(entitlement.feature)
+    for _ in range(ATTEMPTS_MAX):
+        catalog, loaded = yield from load(state, customer, fields=[keys.CUSTOMER, field])
+        if keys.CUSTOMER not in loaded.documents:
+            raise NotFound("customer", customer)
+        _require_fit(catalog, entitlement)
+        present = loaded.document(PromotionalEntitlement, field)
+        wanted = entitlement
+        if wanted.reset_anchor_ms is None and wanted.reset_period is not None:
+            anchor_ms = present.reset_anchor_ms if present else None
+            wanted = wanted.model_copy(
+                update={"reset_anchor_ms": loaded.server_now_ms if anchor_ms is None else anchor_ms}
+            )
+        if wanted == present:
+            return wanted
+        if (yield from configure(state, customer, loaded, {field: wire.pack_document(wanted)})):
+            return wanted
+    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+
+
+def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[None]:
+    """Take an entitlement back: checks are denied as Revoked from the next call on. Usage stays."""
+    field = keys.entitlement_field(feature)
+    for _ in range(ATTEMPTS_MAX):
+        _, loaded = yield from load(state, customer, fields=[keys.CUSTOMER, field])
+        if keys.CUSTOMER not in loaded.documents:
+            raise NotFound("customer", customer)
+        present = loaded.document(PromotionalEntitlement, field)
+        if present is None:
+            raise NotFound("entitlement", feature, within=f"of customer {customer!r}")
+        if present.revoked_at_ms is not None:
+            return
+        revoked = present.model_copy(update={"revoked_at_ms": loaded.server_now_ms})
+        if (yield from configure(state, customer, loaded, {field: wire.pack_document(revoked)})):
+            return
+    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+
+
+def entitlements(state: State, customer: str) -> Verb[dict[str, PromotionalEntitlement]]:
+    """Read what a customer was given directly and still has, by feature."""
+    scanned = yield from scan(state, customer)
+    if keys.CUSTOMER not in scanned.documents:
+        raise NotFound("customer", customer)
+    prefix = keys.entitlement_field("")
+    found = [
+        wire.unpack_document(PromotionalEntitlement, document)
+        for field, document in scanned.documents.items()
+        if field.startswith(prefix)
+    ]
+    return {each.feature: each for each in sorted(found, key=lambda each: each.feature) if each.revoked_at_ms is None}
+
+
+def _require_fit(catalog: Catalog, entitlement: PromotionalEntitlement) -> None:
+    feature = catalog.features.get(entitlement.feature)
+    if feature is None:
+        raise NotFound("feature", entitlement.feature)
+    problems = list(_misfits(feature, entitlement))
+    if problems:
+        raise InvalidInput(problems)
+
+
+def _misfits(feature: Feature, given: PromotionalEntitlement) -> list[Problem]:
+    kind = feature.feature_type
+    numeric, resets = kind is FeatureType.NUMBER, feature.is_metered
+    problems = []
+    if given.revoked_at_ms is not None:
+        problems.append(Problem("revoked_at_ms", given.revoked_at_ms, "is set by revoking, not by granting"))
+    if numeric and given.usage_limit is None and not given.has_unlimited_usage:
+        problems.append(
+            Problem("usage_limit", None, f"{feature.id!r} is a number: give a limit, or has_unlimited_usage")
+        )
+    if not numeric and (given.usage_limit is not None or given.has_unlimited_usage):
+        shown = given.usage_limit if given.usage_limit is not None else "unlimited"
+        problems.append(Problem("usage_limit", shown, f"{feature.id!r} is {kind.value}: it has no limit"))
+    if not resets and (given.reset_period is not None or given.has_soft_limit):
+        shown = given.reset_period.value if given.reset_period else "soft limit"
+        problems.append(
+            Problem("reset_period", shown, f"{feature.id!r} is not metered: there is nothing to reset or exceed")
+        )
+    if kind is FeatureType.ENUM:
+        unknown = [value for value in given.enum_values if value not in feature.enum_values]
+        if unknown or not given.enum_values:
+            rule = f"{feature.id!r} offers {', '.join(feature.enum_values) or 'no values'}: give one or more of them"
+            problems.append(Problem("enum_values", unknown or (), rule))
+    elif given.enum_values:
+        problems.append(Problem("enum_values", given.enum_values, f"{feature.id!r} is {kind.value}: it has no values"))
+    return problems

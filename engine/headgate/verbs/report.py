@@ -1,0 +1,157 @@
+"""Report: count usage that has happened, whatever the limits say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from headgate import wire
+from headgate.amounts import parse_amount
+from headgate.cache import State
+from headgate.calls import Verb
+from headgate.chains import DimensionValue, require_dimensions
+from headgate.errors import (
+    BatchIncomplete,
+    ConfigurationKeepsChanging,
+    HeadgateError,
+    InvalidInput,
+    NotFound,
+    OutcomeUnknown,
+)
+from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavior
+from headgate.model.ids import require_id
+from headgate.prepare import PreparedRequest
+from headgate.verbs.decide import passed_guard, state_of
+from headgate.verbs.environment import ATTEMPTS_MAX
+from headgate.verbs.loading import Request, prepared_request
+
+RECORDS_MAX: Final = 100
+"""How many records a batch may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """One record of a batch: what `report` takes, as data."""
+
+    customer: str
+    feature: str
+    value: float | Decimal
+    behavior: UpdateBehavior | str = UpdateBehavior.DELTA
+    dimensions: Mapping[str, DimensionValue] | None = None
+    timestamp: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A record, validated."""
+
+    request: Request
+    value: float
+    behavior: UpdateBehavior
+    dated_ms: float
+
+
+def usage_of(record: UsageRecord, prefix: str = "") -> Usage:
+    """Validate a record; raise `InvalidInput` naming field, value and rule."""
+    try:
+        behavior = UpdateBehavior(record.behavior)
+    except ValueError:
+        raise InvalidInput.of(f"{prefix}behavior", record.behavior, "must be DELTA or SET") from None
+    field = f"{prefix}value"
+    try:
+        value = float(parse_amount(record.value, field=field, negative=behavior is UpdateBehavior.DELTA))
+    except ValueError as error:
+        raise InvalidInput.of(field, record.value, str(error).rsplit(": ", 1)[-1]) from None
+    timestamp = record.timestamp
+    if timestamp is not None and (not isinstance(timestamp, datetime) or timestamp.tzinfo is None):
+        raise InvalidInput.of(f"{prefix}timestamp", timestamp, "must be a datetime with a time zone")
+    request = Request(
+        require_id(record.customer, f"{prefix}customer"),
+        require_id(record.feature, f"{prefix}feature"),
+        require_dimensions(record.dimensions),
+    )
+    return Usage(request, value, behavior, wire.NEVER if timestamp is None else timestamp.timestamp() * 1000)
+
+
+def usages_of(records: object) -> list[Usage]:
+    """Validate a whole batch before any of it is sent."""
+    if isinstance(records, str) or not isinstance(records, Sequence) or not 1 <= len(records) <= RECORDS_MAX:
+        shown = len(records) if isinstance(records, Sequence) else records
+        raise InvalidInput.of("records", shown, f"a batch has 1 to {RECORDS_MAX} records")
+    usages = []
+    for index, record in enumerate(records):
+        if isinstance(record, Mapping):
+            try:
+                record = UsageRecord(**record)
+            except TypeError as error:
+                raise InvalidInput.of(
+                    f"records[{index}]", record, str(error).partition(") ")[2] or str(error)
+                ) from None
+        if not isinstance(record, UsageRecord):
+            raise InvalidInput.of(f"records[{index}]", record, "must be a UsageRecord or a mapping of its fields")
+        usages.append(usage_of(record, f"records[{index}]."))
+    return usages
+
+
+def report(state: State, usage: Usage) -> Verb[Receipt]:
+    """Count a record on the account, and once on each matched budget, however many chains share it."""
+    request = usage.request
+    for _ in range(ATTEMPTS_MAX):
+        prepared = yield from prepared_request(state, request)
+        error = _not_countable(prepared, request)
+        if error is None:
+            reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms)
+        else:
+            reply = yield prepared.ask("check", 0.0, writes=False)
+        if (yield from passed_guard(state, request, reply)):
+            if error is not None:
+                raise error
+            return _receipt(usage, prepared, reply)
+    raise ConfigurationKeepsChanging(
+        f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
+    )
+
+
+def report_many(state: State, usages: Sequence[Usage]) -> Verb[list[Receipt]]:
+    """Count records in order. Each is atomic, the batch is not: on trouble the error says what became of each."""
+    receipts: list[Receipt] = []
+    for index, usage in enumerate(usages):
+        try:
+            receipts.append((yield from report(state, usage)))
+        except HeadgateError as error:
+            unknown = isinstance(error, OutcomeUnknown)
+            outcomes = ["applied"] * index + ["unknown" if unknown else "not applied"]
+            outcomes += ["not applied"] * (len(usages) - len(outcomes))
+            raise BatchIncomplete(outcomes, receipts, error) from error
+    return receipts
+
+
+def _not_countable(prepared: PreparedRequest, request: Request) -> HeadgateError | None:
+    if prepared.account.denial is DeniedReason.CUSTOMER_NOT_FOUND:
+        return NotFound("customer", request.customer)
+    if prepared.feature is None:
+        return NotFound("feature", request.feature)
+    if not prepared.feature.is_metered:
+        kind = prepared.feature.feature_type.value
+        return InvalidInput.of("feature", request.feature, f"is not metered ({kind}): there is nothing to count")
+    return None
+
+
+def _receipt(usage: Usage, prepared: PreparedRequest, reply: Any) -> Receipt:
+    applied = wire.unpack_doubles(reply[2])
+    counted = [
+        Counted(state_of(constraint, wire.unpack_counter(packed), 0.0), change)
+        for constraint, packed, change in zip(prepared.constraints, reply[3:], applied, strict=False)
+    ]
+    return Receipt(
+        customer=usage.request.customer,
+        feature=usage.request.feature,
+        value=usage.value,
+        behavior=usage.behavior,
+        account=counted[0],
+        entities=tuple(counted[1:]),
+        counted_at_ms=int(reply[1]),
+    )
