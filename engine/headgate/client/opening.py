@@ -1,0 +1,43 @@
+"""What both clients do when they are made: find the server, and make the state that their verbs share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headgate.cache import State
+from headgate.client.embedded import EmbeddedServer
+from headgate.client.urls import Kind, Target, read_url
+from headgate.clock import ManualClock
+from headgate.settings import Settings
+
+COLD_DEADLINES: Final = 4
+"""How many deadlines the first call may take: it also connects, and reads the environment and its catalog."""
+
+BATCH_DEADLINES: Final = 4
+"""How many deadlines a batch of reports may take."""
+
+BATCH_WIDTH: Final = 64
+"""How many independent calls of a batch are under way at once."""
+
+
+def open_target(url: str | None) -> tuple[Target, EmbeddedServer | None]:
+    """Understand a URL, and start the embedded server that it asks for."""
+    target = read_url(url)
+    if target.kind is Kind.PRIVATE:
+        server = EmbeddedServer.private()
+    elif target.kind is Kind.SHARED:
+        assert target.directory is not None
+        server = EmbeddedServer.shared(target.directory)
+    else:
+        return target, None
+    return Target(Kind.SERVER, server.url), server
+
+
+def new_state(environment: str, settings: Settings, clock: ManualClock | None) -> State:
+    """Make the state that the verbs of one client share."""
+    return State(
+        environment_name=environment,
+        clock="simulated" if clock else "server",
+        partitions=settings.partitions,
+        entries_max=settings.prepared_max,
+    )
