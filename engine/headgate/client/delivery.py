@@ -11,7 +11,7 @@ and asyncio share every rule. Retries are ours alone: the transport makes none.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from headgate.cache import Metrics
@@ -141,13 +141,13 @@ class Dispatcher:
     def _stamped(self, call: Call, deadline_ms: float) -> Call:
         if call.timed is None:
             return call
-        manual = self._manual_clock
-        moment = (
-            MOMENT.pack(NEVER, manual.now_ms) if manual else MOMENT.pack(self._server_clock.not_after(deadline_ms), 0.0)
-        )
-        args = call.args
-        timed = call.timed
-        return replace(call, args=(*args[:timed], moment + args[timed], *args[timed + 1 :]))
+        manual, args, timed = self._manual_clock, call.args, call.timed
+        if manual is None:
+            moment = MOMENT.pack(self._server_clock.not_after(deadline_ms), 0.0)
+        else:
+            moment = MOMENT.pack(NEVER, manual.now_ms)
+        stamped = (*args[:timed], moment + args[timed], *args[timed + 1 :])
+        return Call(call.script, call.keys, stamped, timed, call.writes)
 
     def _observe(self, reply: Reply) -> None:
         if self._manual_clock is None and len(reply) > 1 and isinstance(reply[1], int):

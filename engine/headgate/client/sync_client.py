@@ -166,6 +166,7 @@ class Headgate:
         if self._listener is None:
             raise HeadgateError("this engine has no listener")
         self._listener.start()
+        self._listener.subscribed.wait(self._settings.setup_deadline_ms / 1000)
         return self._listener.updates()
 
     @property

@@ -16,7 +16,12 @@ INSTANT_MAX_MS = 253_402_300_799_999
 
 
 def _limit(value: object) -> float | None:
-    return None if value is None else float(parse_amount(value, field="usage_limit"))
+    if value is None:
+        return None
+    try:
+        return float(parse_amount(value))
+    except ValueError as error:
+        raise ValueError(str(error).rsplit(": ", 1)[-1]) from None
 
 
 Limit = Annotated[float | None, BeforeValidator(_limit)]

@@ -68,6 +68,7 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
         else:
             reply = yield prepared.ask("check", 0.0, writes=False)
         if (yield from passed_guard(state, request, reply)):
+            note_wild_starts(state, reply[2 + len(prepared.constraints) :])
             return decision_of(question, prepared, reply, denial, counted=script == "consume")
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
@@ -101,6 +102,11 @@ def passed_guard(state: State, request: Request, reply: Any) -> Verb[bool]:
         state.metrics.moved_on += 1
     forget(state, request)
     return False
+
+
+def note_wild_starts(state: State, rest: list[int]) -> None:
+    """Count the period starts that a wild clock had written, and that the script put right."""
+    state.metrics.wild_starts += sum(rest)
 
 
 def forget(state: State, request: Request) -> None:

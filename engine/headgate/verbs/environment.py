@@ -170,6 +170,7 @@ def accept_loss(state: State) -> Verb[None]:
 
 def mend_partition(state: State, customer: str, token: bytes | None) -> Verb[None]:
     """Bring the catalog that this client keeps and the one a customer's partition stands at together."""
+    state.environment = None  # it may have been made anew, with other partitions, since this client looked
     environment = yield from open_environment(state)
     keyspace = environment.keyspace
     catalog = yield from read_catalog(state, fresh=True)
@@ -178,8 +179,6 @@ def mend_partition(state: State, customer: str, token: bytes | None) -> Verb[Non
     if catalog.token == token:
         return
     if token is None:
-        state.environment = None  # somebody may have spread the catalog since this client looked
-        environment = yield from open_environment(state)
         if environment.spread:
             raise EnvironmentNotReady(
                 f"partition {keyspace.partition_of(customer)} of environment {state.environment_name!r} lost its data: "

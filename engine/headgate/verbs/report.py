@@ -24,7 +24,7 @@ from headgate.errors import (
 from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavior
 from headgate.model.ids import require_id
 from headgate.prepare import PreparedRequest
-from headgate.verbs.decide import passed_guard, state_of
+from headgate.verbs.decide import note_wild_starts, passed_guard, state_of
 from headgate.verbs.environment import ATTEMPTS_MAX
 from headgate.verbs.loading import Request, prepared_request
 
@@ -109,6 +109,7 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
         if (yield from passed_guard(state, request, reply)):
             if error is not None:
                 raise error
+            note_wild_starts(state, reply[3 + len(prepared.constraints) :])
             return _receipt(usage, prepared, reply)
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
