@@ -56,6 +56,12 @@ class PreparedRequest:
     chains: tuple[tuple[int, ...], ...]
     account: AccountLevel
     feature: Feature | None
+    from_ms: int
+    until_ms: int
+
+    def holds_at(self, now_ms: int) -> bool:
+        """Whether an instant lies in the window in which all of it holds."""
+        return self.from_ms <= now_ms < self.until_ms
 
     def ask(self, script: str, amount: float, *, writes: bool) -> Call:
         """Bind an amount for check or consume."""
@@ -171,4 +177,6 @@ def _compile(
         chains=chains,
         account=account,
         feature=feature,
+        from_ms=from_ms,
+        until_ms=until_ms,
     )

@@ -60,7 +60,7 @@ class _Pool:
 
 async def _is_dead(connection: Connection) -> bool:
     try:
-        return bool(await connection.can_read_destructive())
+        return bool(await connection.can_read())
     except (RedisConnectionError, RedisTimeoutError, OSError):
         return True
 
@@ -79,6 +79,7 @@ class AsyncRedisTransport:
             "retry_on_error": [],
             "health_check_interval": 0,
             "protocol": 2,
+            "decode_responses": False,
         }
         self._clock: Clock = clock
         self._connections_max = connections_max
@@ -107,6 +108,9 @@ class AsyncRedisTransport:
                 address, asks = meaning.address, meaning.asks
                 if not asks:
                     self._slots.moved(meaning.slot, address)
+            except NotRun:
+                self._slots.forget()
+                raise
         raise NotRun("the cluster sent the call from node to node")
 
     async def command(self, *parts: str | bytes, deadline_ms: float, address: Address | None = None) -> Any:
@@ -166,8 +170,20 @@ class AsyncRedisTransport:
         if not self._is_cluster:
             return self._here
         if not self._slots.is_known:
-            self._slots.learn(await self.command("CLUSTER", "SLOTS", deadline_ms=deadline_ms), self._here)
+            await self._learn_slots(deadline_ms)
         return self._slots.owner(call.keys[0])
+
+    async def _learn_slots(self, deadline_ms: float) -> None:
+        trouble: Exception = NotRun("no node of the cluster is known")
+        for address in self._slots.everyone():
+            try:
+                reply = await self.command("CLUSTER", "SLOTS", deadline_ms=deadline_ms, address=address)
+            except (NotRun, ReplyLost) as error:
+                trouble = error
+            else:
+                self._slots.learn(reply, address)
+                return
+        raise NotRun(f"no node of the cluster answers: {trouble}")
 
     async def _load_scripts(self, deadline_ms: float) -> ScriptSet:
         supports_flags = knows_flags(await self.command("INFO", "server", deadline_ms=deadline_ms))

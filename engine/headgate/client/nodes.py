@@ -92,6 +92,11 @@ class SlotMap:
         if owners:
             self._owners = owners
 
+    def forget(self) -> None:
+        """Ask again before the next call: a node could not be reached. The nodes that are known may be asked."""
+        self._seeds = self.everyone()
+        self._owners = {}
+
     def moved(self, slot: int, address: Address) -> None:
         """Take what a MOVED said."""
         self._owners[slot] = address

@@ -44,6 +44,10 @@ def instant(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
+def _signed(amount: float) -> str:
+    return ("" if amount < 0 else "+") + format_amount(amount)
+
+
 def _moment(at_ms: int) -> str:
     return instant(at_ms).strftime("%Y-%m-%d %H:%M:%S UTC")
 
@@ -221,7 +225,7 @@ class Receipt:
 
     def __str__(self) -> str:
         parts = [
-            f"{counted.state.name} stands at {format_amount(counted.state.used)} ({counted.applied:+g})"
+            f"{counted.state.name} stands at {format_amount(counted.state.used)} ({_signed(counted.applied)})"
             for counted in (self.account, *self.entities)
         ]
         verb = "set to" if self.behavior is UpdateBehavior.SET else "reported"

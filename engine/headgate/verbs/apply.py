@@ -99,10 +99,15 @@ class _Writes:
 
 @dataclass(slots=True)
 class _Plan:
-    """What is to be written, what that changes, and what is in the way of it."""
+    """What is to be written, what that changes, and what is in the way of it.
+
+    `features` and `entity_types` are all that the policy names, `new_…` those that are new or different.
+    """
 
     features: list[Feature] = field(default_factory=list)
     entity_types: list[EntityType] = field(default_factory=list)
+    new_features: list[Feature] = field(default_factory=list)
+    new_entity_types: list[EntityType] = field(default_factory=list)
     customers: list[_Writes] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -131,16 +136,16 @@ def apply(state: State, policy: Policy, *, dry_run: bool = False) -> Verb[list[C
     if plan.conflicts:
         raise Conflict("; ".join(plan.conflicts))
     if not dry_run:
-        yield from _write(state, policy, plan)
+        yield from _write(state, plan)
     return plan.changes
 
 
-def _write(state: State, policy: Policy, plan: _Plan) -> Verb[None]:
+def _write(state: State, plan: _Plan) -> Verb[None]:
     # A catalog that says nothing new is written too: that mends one that did not reach every partition.
-    if policy.features:
-        yield from catalog.put_features(state, plan.features or policy.features)
-    if plan.entity_types or (policy.entity_types and not policy.features):
-        yield from catalog.put_entity_types(state, plan.entity_types or policy.entity_types)
+    if plan.features:
+        yield from catalog.put_features(state, plan.new_features or plan.features)
+    if plan.new_entity_types or (plan.entity_types and not plan.features):
+        yield from catalog.put_entity_types(state, plan.new_entity_types or plan.entity_types)
     for writes in plan.customers:
         if writes.fields is not None:
             yield from customers.put(state, writes.customer, writes.fields)
@@ -168,8 +173,9 @@ def _plan(state: State, policy: Policy) -> Verb[_Plan]:
         known = entity_types.get(entity_type.id)
         wanted = _with_texts_of(known, entity_type)
         before, after = _before(known, ENTITY_TYPE_WORDS), _words(wanted, ENTITY_TYPE_WORDS)
+        plan.entity_types.append(wanted)
         if plan.differs(path_to("entity_types", entity_type.id), before, after):
-            plan.entity_types.append(wanted)
+            plan.new_entity_types.append(wanted)
     for customer in policy.customers:
         present = _Present() if is_new else (yield from _read(state, customer.id))
         _plan_customer(plan, present, customer)
@@ -198,8 +204,9 @@ def _plan_feature(plan: _Plan, present: Feature | None, feature: Feature) -> Non
     if present is not None and (present.feature_type, present.meter_type) != (wanted.feature_type, wanted.meter_type):
         is_now = f"{present.feature_type.value} {present.meter_type.value}"
         plan.conflicts.append(f"{path}: the feature is {is_now}, and keeps its type: use another id")
+    plan.features.append(wanted)
     if plan.differs(path, _before(present, FEATURE_WORDS), _words(wanted, FEATURE_WORDS)):
-        plan.features.append(wanted)
+        plan.new_features.append(wanted)
 
 
 def _plan_customer(plan: _Plan, present: _Present, customer: PolicyCustomer) -> None:

@@ -152,6 +152,10 @@ def _make(state: State, request: Request) -> Verb[PreparedRequest]:
         if entity is not None and entity.type in candidate.types:
             resolved.append(candidate.id)
 
+    shape = (customer, request.feature, tuple(resolved))
+    kept = state.prepared.get(shape)
+    if kept is not None and kept.stamp == loaded.stamp and kept.holds_at(loaded.server_now_ms):
+        return kept  # made by another caller that was served by the same load
     if feature is None or not feature.is_metered or loaded.documents.get(keys.CUSTOMER) is None:
         prepared = prepare_denial(customer_keys, loaded.stamp, account, feature=feature)
     else:
@@ -164,5 +168,5 @@ def _make(state: State, request: Request) -> Verb[PreparedRequest]:
             account_field=keys.account_counter_field(capability),
             now_ms=loaded.server_now_ms,
         )
-    state.prepared.put((customer, request.feature, tuple(resolved)), prepared)
+    state.prepared.put(shape, prepared)
     return prepared
