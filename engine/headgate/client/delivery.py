@@ -82,21 +82,23 @@ class ServerClock:
     """What this client knows of the server's clock: enough to say after which instant nobody waits any more.
 
     When a reply arrives, the server's clock shows at least the instant in it. So `not_after` never lies beyond the
-    caller's own deadline, and a script that runs late changes nothing.
+    caller's own deadline, and a script that runs late changes nothing. Kept by the first key of a call, its
+    partition's: the nodes of a cluster have clocks of their own.
     """
 
     def __init__(self) -> None:
-        self._seen: tuple[float, float] | None = None
+        self._seen: dict[bytes, tuple[float, float]] = {}
 
-    def observe(self, server_ms: float, received_ms: float) -> None:
+    def observe(self, key: bytes, server_ms: float, received_ms: float) -> None:
         """Learn from a reply."""
-        self._seen = (server_ms, received_ms)
+        self._seen[key] = (server_ms, received_ms)
 
-    def not_after(self, deadline_ms: float) -> float:
+    def not_after(self, key: bytes, deadline_ms: float) -> float:
         """The server's instant at which a deadline of this client's monotonic clock has certainly not passed yet."""
-        if self._seen is None:
+        seen = self._seen.get(key)
+        if seen is None:
             return NEVER
-        server_ms, received_ms = self._seen
+        server_ms, received_ms = seen
         return server_ms + deadline_ms - received_ms
 
 
@@ -126,7 +128,7 @@ class Dispatcher:
                 reason = str(outcome)
             else:
                 assert outcome is not None
-                self._observe(outcome)
+                self._observe(call, outcome)
                 if outcome[0] != Status.LATE:
                     return outcome
                 self._metrics.late += 1
@@ -143,15 +145,15 @@ class Dispatcher:
             return call
         manual, args, timed = self._manual_clock, call.args, call.timed
         if manual is None:
-            moment = MOMENT.pack(self._server_clock.not_after(deadline_ms), 0.0)
+            moment = MOMENT.pack(self._server_clock.not_after(call.keys[0], deadline_ms), 0.0)
         else:
             moment = MOMENT.pack(NEVER, manual.now_ms)
         stamped = (*args[:timed], moment + args[timed], *args[timed + 1 :])
         return Call(call.script, call.keys, stamped, timed, call.writes)
 
-    def _observe(self, reply: Reply) -> None:
+    def _observe(self, call: Call, reply: Reply) -> None:
         if self._manual_clock is None and len(reply) > 1 and isinstance(reply[1], int):
-            self._server_clock.observe(reply[1], monotonic_ms())
+            self._server_clock.observe(call.keys[0], reply[1], monotonic_ms())
 
 
 def error_of(failure: ScriptFailed) -> HeadgateError:

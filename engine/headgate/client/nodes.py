@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,17 +27,10 @@ from headgate.client.delivery import NotRun, ScriptFailed
 Address = tuple[str, int]
 
 _NOT_RUN: Final = (ClusterDownError, LoadingError, MasterDownError, ReadOnlyError, TryAgainError, OutOfMemoryError)
-_NOT_RUN_CODES: Final = (
-    "TRYAGAIN",
-    "CLUSTERDOWN",
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "BUSY",
-    "OOM",
-    "NOREPLICAS",
-    "MISCONF",
+_NOT_RUN_CODE: Final = re.compile(
+    r"(?:^|-)(?:TRYAGAIN|CLUSTERDOWN|LOADING|READONLY|MASTERDOWN|BUSY|OOM|NOREPLICAS|MISCONF)\b"
 )
+"""Redis 6.2 quotes what a script's first write was refused for: `Error running script …: -READONLY …`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +51,7 @@ def meaning_of(error: ResponseError) -> Redirect | NotRun | ScriptFailed:
     text = str(error)
     if isinstance(error, AuthenticationError | NoPermissionError):
         return ScriptFailed(text)
-    if isinstance(error, _NOT_RUN) or text.startswith(_NOT_RUN_CODES):
+    if isinstance(error, _NOT_RUN) or _NOT_RUN_CODE.search(text):
         return NotRun(text)
     return ScriptFailed(text)
 
