@@ -1,0 +1,27 @@
+"""The state machine for as long as HEADGATE_FUZZ_SECONDS says, a new seed each round, every target in turn."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+
+import pytest
+
+from model.running import run
+from model.targets import EVERY_TARGET, Targets
+
+SECONDS_VARIABLE = "HEADGATE_FUZZ_SECONDS"
+
+
+@pytest.mark.slow
+def test_the_engine_and_the_model_agree_for_as_long_as_told(
+    targets: Targets, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end_s = time.monotonic() + float(os.environ.get(SECONDS_VARIABLE, "60"))
+    for round_number, name in enumerate(itertools.cycle(EVERY_TARGET), start=1):
+        if time.monotonic() >= end_s:
+            break
+        with capsys.disabled():
+            print(f"\nround {round_number}: {name}", end="", flush=True)
+        run(targets.start(name), examples=20, steps=60, shrink=True)
