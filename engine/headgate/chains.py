@@ -58,17 +58,19 @@ def _javascript_number(value: float) -> str:
     return sign + digits[0] + (f".{digits[1:]}" if count > 1 else "") + exponent
 
 
-def require_dimensions(dimensions: object) -> Dimensions | None:
+def require_dimensions(dimensions: object, prefix: str = "") -> Dimensions | None:
     """Accept a mapping of names to strings, numbers and booleans, or None; raise `InvalidInput` otherwise."""
     if dimensions is None:
         return None
     if not isinstance(dimensions, Mapping):
-        raise InvalidInput.of("dimensions", dimensions, "must be a mapping of names to values")
+        raise InvalidInput.of(f"{prefix}dimensions", dimensions, "must be a mapping of names to values")
     for key, value in dimensions.items():
         if not isinstance(key, str):
-            raise InvalidInput.of("dimensions", key, "a dimension's name is a string")
+            raise InvalidInput.of(f"{prefix}dimensions", key, "a dimension's name is a string")
         if not isinstance(value, str | int | float):
-            raise InvalidInput.of(f"dimensions.{key}", value, "a dimension's value is a string, a number or a boolean")
+            raise InvalidInput.of(
+                f"{prefix}dimensions.{key}", value, "a dimension's value is a string, a number or a boolean"
+            )
     return dimensions
 
 

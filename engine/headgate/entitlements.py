@@ -6,7 +6,7 @@ feature, then what gives access to it, then the limit, which the script decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headgate.model.catalog import Feature
 from headgate.model.customer import Customer, PromotionalEntitlement
@@ -46,8 +46,12 @@ def account_level(
     """Decide what the account level says, but for the counter."""
     if customer is None:
         return AccountLevel(DeniedReason.CUSTOMER_NOT_FOUND)
-    if customer.archived_at_ms is not None:
-        return AccountLevel(DeniedReason.CUSTOMER_IS_ARCHIVED)
+    level = _feature_level(feature, entitlement, now_ms)
+    # An archived customer is denied, and what is reported of it still counts in the period of its entitlement.
+    return level if customer.archived_at_ms is None else replace(level, denial=DeniedReason.CUSTOMER_IS_ARCHIVED)
+
+
+def _feature_level(feature: Feature | None, entitlement: PromotionalEntitlement | None, now_ms: int) -> AccountLevel:
     if feature is None:
         return AccountLevel(DeniedReason.FEATURE_NOT_FOUND)
     if entitlement is None:

@@ -72,7 +72,7 @@ class AsyncHeadgate:
         url: str | None = None,
         *,
         environment: str = "default",
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         clock: ManualClock | None = None,
     ) -> Self:
         """Connect to the Redis that a URL names, or `HEADGATE_URL` where none is given.
@@ -81,8 +81,7 @@ class AsyncHeadgate:
         process's own) and `embedded:///directory` (one server for all processes that name the directory). The first
         connection is made by the first call. With a `ManualClock` the environment has a simulated clock, for ever.
         """
-        settings = settings or Settings()
-        require_id(environment, "environment")
+        settings = opening.accept_options(environment, settings, clock)
         target, server = opening.open_target(url)
         transport = AsyncRedisTransport(
             target,

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from headgate.cache import State
 from headgate.updates import Update, apply_update, read_update
 
-WAIT_S: Final = 0.5
+WAIT_S: Final = 0.1
 """How long a read waits before the listener looks whether it shall stop."""
 
 RECONNECT_FIRST_S: Final = 0.05
@@ -52,12 +52,16 @@ class Listener:
         """Apply updates to the state of a client."""
         self._state = state
 
-    def start(self) -> None:
-        """Begin to listen, if that has not begun."""
+    def start(self, *, wait_s: float = 0.0) -> None:
+        """Begin to listen, if that has not begun; wait a while until the server says that it listens."""
         with self._lock:
-            if self._thread is None and not self._stopped.is_set():
+            if self._stopped.is_set():
+                return
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="headgate-updates", daemon=True)
                 self._thread.start()
+        if wait_s:
+            self.subscribed.wait(wait_s)
 
     def stop(self) -> None:
         """Stop listening, and end every iteration over updates."""
@@ -74,6 +78,8 @@ class Listener:
         reader: queue.Queue[Update | None] = queue.Queue(PENDING_MAX)
         with self._lock:
             self._readers.append(reader)
+            if self._stopped.is_set():
+                _put(reader, None)
         return self._read(reader)
 
     def _read(self, reader: queue.Queue[Update | None]) -> Iterator[Update]:
@@ -164,6 +170,8 @@ class AsyncListener:
         """Yield updates from now on, until the listener stops."""
         reader: asyncio.Queue[Update | None] = asyncio.Queue()
         self._readers.append(reader)
+        if self._stopped:
+            reader.put_nowait(None)
         return self._read(reader)
 
     async def _read(self, reader: asyncio.Queue[Update | None]) -> AsyncIterator[Update]:

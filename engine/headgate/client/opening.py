@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from headgate.cache import State
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.urls import Kind, Target, read_url
 from headgate.clock import ManualClock
+from headgate.errors import InvalidInput
+from headgate.model.ids import require_id
 from headgate.settings import Settings
 
 COLD_DEADLINES: Final = 4
@@ -31,6 +34,18 @@ def open_target(url: str | None) -> tuple[Target, EmbeddedServer | None]:
     else:
         return target, None
     return Target(Kind.SERVER, server.url), server
+
+
+def accept_options(environment: object, settings: object, clock: object) -> Settings:
+    """Validate what `connect` is given; raise `InvalidInput` naming field, value and rule."""
+    require_id(environment, "environment")
+    if clock is not None and not isinstance(clock, ManualClock):
+        raise InvalidInput.of("clock", clock, "must be a ManualClock, or left out for the server's own clock")
+    if settings is None:
+        return Settings()
+    if not isinstance(settings, Settings | Mapping):
+        raise InvalidInput.of("settings", settings, "must be Settings, or a mapping of its fields")
+    return Settings.accept(settings, "settings")
 
 
 def new_state(environment: str, settings: Settings, clock: ManualClock | None) -> State:

@@ -75,7 +75,7 @@ class Headgate:
         url: str | None = None,
         *,
         environment: str = "default",
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         clock: ManualClock | None = None,
     ) -> Self:
         """Connect to the Redis that a URL names, or `HEADGATE_URL` where none is given.
@@ -84,8 +84,7 @@ class Headgate:
         process's own) and `embedded:///directory` (one server for all processes that name the directory). The first
         connection is made by the first call. With a `ManualClock` the environment has a simulated clock, for ever.
         """
-        settings = settings or Settings()
-        require_id(environment, "environment")
+        settings = opening.accept_options(environment, settings, clock)
         target, server = opening.open_target(url)
         transport = RedisTransport(
             target,
@@ -165,8 +164,7 @@ class Headgate:
         """Wait for changes of the configuration, and yield each as it is told; ends when the engine is closed."""
         if self._listener is None:
             raise HeadgateError("this engine has no listener")
-        self._listener.start()
-        self._listener.subscribed.wait(self._settings.setup_deadline_ms / 1000)
+        self._listener.start(wait_s=self._settings.setup_deadline_ms / 1000)
         return self._listener.updates()
 
     @property

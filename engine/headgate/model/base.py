@@ -11,7 +11,11 @@ from headgate.errors import InvalidInput, Problem
 
 
 class Strict(BaseModel):
-    """A frozen value that refuses unknown fields and never turns one type into another."""
+    """A frozen value that refuses unknown fields and never turns one type into another.
+
+    Made directly, it raises pydantic's `ValidationError`, as its users expect of a model. Whatever a method of the
+    engine is given goes through `accept`, which raises `InvalidInput`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -21,10 +25,10 @@ class Strict(BaseModel):
         if isinstance(value, cls):
             return value
         try:
-            return cls.model_validate(value, strict=False) if not isinstance(value, Mapping) else cls(**value)
+            return cls.model_validate(dict(value))
         except ValidationError as error:
             raise invalid_input(error, field) from None
-        except TypeError:
+        except (TypeError, ValueError):
             raise InvalidInput.of(field or cls.__name__, value, f"must be a mapping of {cls.__name__} fields") from None
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from headgate.amounts import as_number, format_amount
+from headgate.amounts import AmountOutOfRange, add, as_number, format_amount
 from headgate.errors import LimitReached
 from headgate.model.catalog import Feature
 from headgate.periods import FOREVER_END_MS, Period
@@ -80,7 +80,12 @@ class ConstraintState:
     @property
     def left(self) -> float | None:
         """What is left of the limit (it may be below 0), or None where there is no limit."""
-        return None if self.limit is None else self.limit - self.used - self.held
+        if self.limit is None:
+            return None
+        try:
+            return add(add(self.limit, -self.used), -self.held)
+        except AmountOutOfRange:
+            return self.limit - self.used - self.held
 
     @property
     def resets_at(self) -> datetime | None:
@@ -184,7 +189,9 @@ class Decision:
             return f"Granted: {asked}{nearest}."
         if self.binding is None:
             return f"Refused ({self.reason}): {asked}."
-        return f"Refused ({self.reason}): {asked}, but {self.binding}."
+        others = [state for state in self.constraints if not state.granted and state != self.binding]
+        also = "".join(f", and {state}" for state in others)
+        return f"Refused ({self.reason}): {asked}, but {self.binding}{also}."
 
 
 @dataclass(frozen=True, slots=True)

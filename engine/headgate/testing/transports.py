@@ -63,7 +63,7 @@ class FakeListener(Listener):
         self._server = server
         self._fake_channel = channel
 
-    def start(self) -> None:
+    def start(self, *, wait_s: float = 0.0) -> None:
         """Begin to listen, if that has not begun."""
         if not self.subscribed.is_set():
             self.subscribed.set()

@@ -129,7 +129,8 @@ def decision_of(
     binding = _binding(prepared, states, granted=granted) if denial is None else None
     reason = denial
     if not granted and reason is None:
-        at_account = binding is None or binding.entity is None
+        # The account level comes first, whichever constraint has least left.
+        at_account = not states[0].granted
         reason = DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT if at_account else DeniedReason.BUDGET_EXCEEDED
     chains: tuple[tuple[ConstraintState, ...], ...] | None = None
     if request.dimensions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -20,6 +20,7 @@ from headgate.errors import (
     InvalidInput,
     NotFound,
     OutcomeUnknown,
+    Problem,
 )
 from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavior
 from headgate.model.ids import require_id
@@ -71,7 +72,7 @@ def usage_of(record: UsageRecord, prefix: str = "") -> Usage:
     request = Request(
         require_id(record.customer, f"{prefix}customer"),
         require_id(record.feature, f"{prefix}feature"),
-        require_dimensions(record.dimensions),
+        require_dimensions(record.dimensions, prefix),
     )
     return Usage(request, value, behavior, wire.NEVER if timestamp is None else timestamp.timestamp() * 1000)
 
@@ -84,16 +85,26 @@ def usages_of(records: object) -> list[Usage]:
     usages = []
     for index, record in enumerate(records):
         if isinstance(record, Mapping):
-            try:
-                record = UsageRecord(**record)
-            except TypeError as error:
-                raise InvalidInput.of(
-                    f"records[{index}]", record, str(error).partition(") ")[2] or str(error)
-                ) from None
+            record = _record_of(record, f"records[{index}].")
         if not isinstance(record, UsageRecord):
             raise InvalidInput.of(f"records[{index}]", record, "must be a UsageRecord or a mapping of its fields")
         usages.append(usage_of(record, f"records[{index}]."))
     return usages
+
+
+def _record_of(given: Mapping[str, Any], prefix: str) -> UsageRecord:
+    names = {each.name: each.default is MISSING for each in fields(UsageRecord)}
+    problems = [
+        Problem(f"{prefix}{name}", value, "unknown field") for name, value in given.items() if name not in names
+    ]
+    problems += [
+        Problem(f"{prefix}{name}", None, "is required")
+        for name, needed in names.items()
+        if needed and name not in given
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    return UsageRecord(**given)
 
 
 def report(state: State, usage: Usage) -> Verb[Receipt]:

@@ -1,0 +1,105 @@
+"""What a user's type checker sees. Only mypy reads this file: it never runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
+from typing import assert_type
+
+from headgate import (
+    Assignment,
+    AssignmentUpsert,
+    AsyncHeadgate,
+    Change,
+    ConstraintState,
+    Customer,
+    Decision,
+    DeniedReason,
+    Entity,
+    EntityBudget,
+    EntityType,
+    EntityUpsert,
+    Explanation,
+    Feature,
+    FeatureType,
+    Headgate,
+    LimitReached,
+    ManualClock,
+    Policy,
+    PromotionalEntitlement,
+    Receipt,
+    Settings,
+    Tree,
+    Update,
+    UpdateBehavior,
+    UsageRecord,
+)
+
+
+def for_threads(policy: Policy, now: datetime) -> None:
+    with Headgate.connect("redis://localhost", environment="e", settings=Settings(), clock=ManualClock(0)) as engine:
+        assert_type(engine, Headgate)
+        decision = engine.check("c", feature="f", requested_usage=1.5, dimensions={"teamId": "a", "n": 42, "b": True})
+        assert_type(decision, Decision)
+        assert_type(decision.granted, bool)
+        assert_type(decision.reason, DeniedReason | None)
+        assert_type(decision.account, ConstraintState | None)
+        assert_type(decision.chains, tuple[tuple[ConstraintState, ...], ...] | None)
+        assert_type(decision.binding, ConstraintState | None)
+        assert_type(decision.resets_at, datetime | None)
+        assert_type(decision.require(), Decision)
+        assert_type(engine.check("c", feature="f", requested_values=["eu"]), Decision)
+        assert_type(engine.consume("c", feature="f", amount=1), Decision)
+        assert_type(engine.report("c", feature="f", value=-1, behavior="SET", timestamp=now), Receipt)
+        assert_type(engine.report("c", feature="f", value=1, behavior=UpdateBehavior.DELTA), Receipt)
+        assert_type(engine.report_many([UsageRecord("c", "f", 1), {"customer": "c"}]), list[Receipt])
+        assert_type(engine.explain("c", feature="f"), Explanation)
+        assert_type(engine.apply(policy, dry_run=True), list[Change])
+        assert_type(engine.updates(), Iterator[Update])
+        assert_type(engine.metrics, dict[str, int])
+
+        feature = Feature(id="f", feature_type=FeatureType.NUMBER)
+        assert_type(engine.catalog.put_features([feature, {"id": "g"}]), list[Feature])
+        assert_type(engine.catalog.features(), dict[str, Feature])
+        assert_type(engine.catalog.put_entity_types([EntityType(id="team")]), list[EntityType])
+        assert_type(engine.catalog.entity_types(), dict[str, EntityType])
+        assert_type(engine.customers.put("c", name="C", metadata={"a": "b"}), Customer)
+        assert_type(engine.customers.get("c"), Customer)
+        entitlement = PromotionalEntitlement(feature="f", usage_limit=5)
+        assert_type(engine.customers.grant_entitlement("c", entitlement), PromotionalEntitlement)
+        assert_type(engine.customers.entitlements("c"), dict[str, PromotionalEntitlement])
+        assert_type(engine.governance.put_entities("c", [EntityUpsert(id="e")]), list[Entity])
+        upsert = AssignmentUpsert(entity="e", feature="f", usage_limit=None, cadence="P1M", parent=None)
+        assert_type(engine.governance.put_assignments("c", [upsert, {"entity": "e"}]), list[Assignment])
+        assert_type(engine.governance.archive("c", ["e"]), list[Entity])
+        assert_type(engine.governance.entities("c", include_archived=True), list[Entity])
+        assert_type(engine.governance.assignments("c"), list[EntityBudget])
+        assert_type(engine.governance.tree("c", feature="f"), Tree)
+
+
+async def for_asyncio(policy: Policy) -> None:
+    async with AsyncHeadgate.connect("redis://localhost") as engine:
+        assert_type(engine, AsyncHeadgate)
+        assert_type(await engine.check("c", feature="f"), Decision)
+        assert_type(await engine.consume("c", feature="f", amount=0.5, dimensions=None), Decision)
+        assert_type(await engine.report("c", feature="f", value=1), Receipt)
+        assert_type(await engine.report_many([]), list[Receipt])
+        assert_type(await engine.explain("c", feature="f"), Explanation)
+        assert_type(await engine.apply(policy), list[Change])
+        assert_type(engine.updates(), AsyncIterator[Update])
+        assert_type(await engine.customers.get("c"), Customer)
+        assert_type(await engine.governance.tree("c", feature="f"), Tree)
+        async for update in engine.updates():
+            assert_type(update.token, bytes)
+
+
+def what_is_refused(engine: Headgate, error: LimitReached) -> None:
+    assert_type(error.decision, Decision)
+    engine.check("c", "f")  # type: ignore[call-arg]
+    engine.check("c", feature=5)  # type: ignore[arg-type]
+    engine.check("c", feature="f", dimensions={"teamId": None})  # type: ignore[dict-item]
+    engine.consume("c", feature="f", amount="5")  # type: ignore[arg-type]
+    engine.report("c", feature="f")  # type: ignore[call-arg]
+    Headgate.connect("redis://localhost", "production")  # type: ignore[call-arg]
+    Settings(deadline=5)  # type: ignore[call-arg]
+    AssignmentUpsert(entity="e", feature="f", limit=5)  # type: ignore[call-arg]

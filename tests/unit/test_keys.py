@@ -1,0 +1,110 @@
+"""Golden names: a changed byte, or a changed slot, loses what people have stored. New names may be added here."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from headgate import keys
+from headgate.keys import COUNTERS_A_BUCKET, CustomerKeys, Keyspace
+from headgate.model.ids import is_id
+
+KEYSPACE = Keyspace("production", 1024)
+ACME = KEYSPACE.customer("cus-acme")
+
+# What it is called here, its bytes, and its slot in a cluster.
+KEYS = {
+    "meta": (Keyspace.meta("production"), b"hg:production:meta", 9573),
+    "catalog": (KEYSPACE.catalog, b"hg:production:catalog", 16325),
+    "updates": (KEYSPACE.updates, b"hg:production:updates", 9561),
+    "a partition's catalog token": (KEYSPACE.partition_catalog(7), b"hg:{production/7}:catalog", 6768),
+    "the token beside a customer": (ACME.catalog, b"hg:{production/581}:catalog", 85),
+    "usage": (ACME.usage, b"hg:{production/581}:cus-acme:usage", 85),
+    "config": (ACME.config, b"hg:{production/581}:cus-acme:config", 85),
+    "a bucket": (ACME.bucket(3), b"hg:{production/581}:cus-acme:usage:3", 85),
+}
+FIELDS = {
+    "customer": (keys.CUSTOMER, b"customer"),
+    "token": (keys.TOKEN, b"@token"),
+    "entitlement": (keys.entitlement_field("feature-seats"), b"entitlement:feature-seats"),
+    "entity": (keys.entity_field("team-eng"), b"entity:team-eng"),
+    "assignments": (
+        keys.assignments_field("team-eng", keys.feature_capability("feature-seats")),
+        b"assignments:team-eng:feature:feature-seats",
+    ),
+    "feature": (keys.catalog_field("feature", "feature-seats"), b"feature:feature-seats"),
+    "entity type": (keys.catalog_field("entity-type", "team"), b"entity-type:team"),
+}
+IDS = st.text(string.ascii_letters + string.digits + "_|.@-", min_size=1, max_size=60).filter(is_id)
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_a_key_keeps_its_bytes_and_its_slot(name: str) -> None:
+    key, spelled, slot = KEYS[name]
+    assert (key, key_slot(key)) == (spelled, slot)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_keeps_its_bytes(name: str) -> None:
+    field, spelled = FIELDS[name]
+    assert field == spelled
+
+
+@pytest.mark.parametrize(
+    ("customer", "of_4", "of_1024"),
+    [("cus-acme", 1, 581), ("a", 3, 579), ("cus-1|eu.x@y", 3, 731), ("Z" * 255, 2, 654)],
+)
+def test_a_customer_keeps_its_partition(customer: str, of_4: int, of_1024: int) -> None:
+    assert Keyspace("any", 4).partition_of(customer) == of_4
+    assert Keyspace("other", 1024).partition_of(customer) == of_1024
+
+
+@pytest.mark.parametrize(
+    ("feature", "resource", "field"),
+    [
+        ("feature-ai-tokens", "", "557e80c267a0"),
+        ("feature-seats", "", "93dce495c6ca"),
+        ("feature-seats", "site-01", "806838ef8fc4"),
+    ],
+)
+def test_an_account_level_counter_keeps_its_six_bytes(feature: str, resource: str, field: str) -> None:
+    assert keys.account_counter_field(keys.feature_capability(feature), resource).hex() == field
+
+
+@pytest.mark.parametrize(
+    ("number", "bucket", "field"), [(0, 0, b"\x00"), (63, 0, b"\x3f"), (64, 1, b"\x00"), (100_000, 1562, b"\x20")]
+)
+def test_a_counter_keeps_its_place(number: int, bucket: int, field: bytes) -> None:
+    assert keys.counter_place(number) == (bucket, field)
+
+
+def test_no_two_counters_share_a_place_and_a_bucket_has_at_most_64() -> None:
+    places = [keys.counter_place(number) for number in range(1_000)]
+    assert len(set(places)) == 1_000
+    assert max([bucket for bucket, _ in places].count(bucket) for bucket in range(15)) == COUNTERS_A_BUCKET == 64
+
+
+@given(environment=IDS, partitions=st.integers(1, 16_384), customer=IDS, other=IDS, bucket=st.integers(0, 10_000))
+def test_every_key_of_a_partition_is_in_one_slot_and_no_id_leaves_its_place(
+    environment: str, partitions: int, customer: str, other: str, bucket: int
+) -> None:
+    keyspace = Keyspace(environment, partitions)
+    partition = keyspace.partition_of(customer)
+    assert 0 <= partition < partitions
+
+    def all_of(own: CustomerKeys) -> list[bytes]:
+        return [own.catalog, own.usage, own.config, own.bucket(bucket)]
+
+    found = all_of(keyspace.customer(customer))
+    assert {key_slot(key) for key in found} == {key_slot(keyspace.partition_catalog(partition))}
+    for key in found:
+        tag = re.match(rb"hg:\{([^{}]+)\}:", key)
+        assert tag is not None
+        assert tag[1] == f"{environment}/{partition}".encode()
+    if other != customer:
+        assert not set(found[1:]) & set(all_of(keyspace.customer(other)))
