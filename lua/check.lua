@@ -1,6 +1,6 @@
 -- check: would each section's amount fit all of its constraints now? Nothing is written.
 --
--- FLAGS  no-writes
+-- FLAGS  allow-oom
 -- KEYS
 --   [1] catalog    string   the catalog token that the customer's partition stands at
 --   [2] usage      hash     @v, and the account-level counters
@@ -18,27 +18,31 @@
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers
 -- COST
---   GET, TIME, HMGET: 3 calls, and 1 for each bucket, O(constraints)
+--   GET, TIME, HMGET, HDEL: 4 calls, and 1 for each bucket, O(constraints)
 -- @include lib/statuses
--- @include lib/amounts
 -- @include lib/clock
--- @include lib/counters
 -- @include lib/guard
 -- @include lib/decision
+-- @include lib/standing
 
-local request, layout, fields = ARGV[3], ARGV[4], 5
+local usage, request, layout, fields = KEYS[2], ARGV[3], ARGV[4], 5
 local call = redis.call
+local counts = { layout:byte(1, -1) }
 
-local status, now_ms, amounts, position, values = guard(call, KEYS, ARGV, request, layout, fields)
+local status, now_ms, first_amount, second_amount, position, values = guard(call, KEYS, ARGV, request, counts, fields)
 if status then return { status, now_ms } end
 
+-- A verdict is the primary's alone. Removing a field that no counter has changes nothing here, and a replica, which may
+-- be behind, refuses it: Redis 6.2 has no flag that says so.
+call('HDEL', usage, '')
+
 local satisfied, out_of_range, read, wild =
-  decide(call, KEYS, ARGV, request, layout, fields, now_ms, amounts, position, values, {}, {})
+  decide(call, KEYS, ARGV, request, counts, fields, now_ms, first_amount, second_amount, position, values, {})
 if satisfied and out_of_range then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 local verdict = REFUSED
 if satisfied then verdict = GRANTED end
-local reply = stand({ verdict, now_ms }, KEYS, request, layout, position, read, now_ms)
+local reply = stand({ verdict, now_ms }, request, counts, position, read, now_ms)
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

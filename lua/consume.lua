@@ -20,26 +20,46 @@
 -- COST
 --   GET, TIME, HMGET, HSET: 4 calls, and 2 for each bucket, O(constraints)
 -- @include lib/statuses
--- @include lib/amounts
 -- @include lib/clock
--- @include lib/counters
 -- @include lib/guard
 -- @include lib/decision
 
+local KEYS, ARGV, call = KEYS, ARGV, redis.call
 local request, layout, fields = ARGV[3], ARGV[4], 5
-local call = redis.call
+local counts = { layout:byte(1, -1) }
 
-local status, now_ms, amounts, position, values = guard(call, KEYS, ARGV, request, layout, fields)
+local status, now_ms, first_amount, second_amount, position, values = guard(call, KEYS, ARGV, request, counts, fields)
 if status then return { status, now_ms } end
 
-local reply, writes = { GRANTED, now_ms }, {}
+-- With room for four counters where there are as many: a table that grows is allocated anew.
+local reply = #ARGV < fields + 3 and { GRANTED, now_ms } or { GRANTED, now_ms, '', '', '', '' }
 local satisfied, out_of_range, read, wild =
-  decide(call, KEYS, ARGV, request, layout, fields, now_ms, amounts, position, values, reply, writes)
-if not satisfied then return stand({ REFUSED, now_ms }, KEYS, request, layout, position, read, now_ms) end
+  decide(call, KEYS, ARGV, request, counts, fields, now_ms, first_amount, second_amount, position, values, reply)
+if not satisfied then
+-- @include lib/standing
+  return stand({ REFUSED, now_ms }, request, counts, position, read, now_ms)
+end
 if out_of_range then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end
 
-for key = 2, #KEYS do
-  if writes[key][1] then call('HSET', KEYS[key], unpack(writes[key])) end
+local field, element = fields, 3
+for index = 1, #counts do
+  local key, count = KEYS[index + 1], counts[index]
+  -- One to three are written out: a table to hold them would cost as much as the rest of this loop.
+  if count == 1 then
+    call('HSET', key, ARGV[field], reply[element])
+  elseif count == 2 then
+    call('HSET', key, ARGV[field], reply[element], ARGV[field + 1], reply[element + 1])
+  elseif count == 3 then
+    local second, third = ARGV[field + 1], ARGV[field + 2]
+    call('HSET', key, ARGV[field], reply[element], second, reply[element + 1], third, reply[element + 2])
+  elseif count > 3 then
+    local written = {}
+    for offset = 0, count - 1 do
+      written[offset * 2 + 1], written[offset * 2 + 2] = ARGV[field + offset], reply[element + offset]
+    end
+    call('HSET', key, unpack(written))
+  end
+  field, element = field + count, element + count
 end
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

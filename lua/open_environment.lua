@@ -1,6 +1,6 @@
 -- open_environment: what an environment is; it is created first, where that is asked for and there is none.
 --
--- FLAGS  (none)
+-- FLAGS  allow-oom
 -- KEYS
 --   [1] meta  hash   partitions, schema, clock; spread once every partition has had a catalog token
 -- ARGV

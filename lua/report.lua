@@ -1,8 +1,8 @@
 -- report: count usage on every constraint, whatever its limit; or set the account-level counter, and count what that
 -- changed on the entities.
 --
--- A negative amount is a correction: a counter stops at 0, and a correction dated before a counter's period is not
--- applied to it.
+-- A negative amount is a correction: a counter stops at 0. A correction, and a number to stand at, that are dated
+-- before a counter's period are not applied to it.
 --
 -- FLAGS  (none)
 -- KEYS
@@ -33,8 +33,9 @@
 
 local request, layout, behaviour, dated_ms, fields = ARGV[3], ARGV[4], ARGV[5], struct.unpack('<d', ARGV[6]), 7
 local call = redis.call
+local counts = { layout:byte(1, -1) }
 
-local status, now_ms, amounts, position, values = guard(call, KEYS, ARGV, request, layout, fields)
+local status, now_ms, first_amount, second_amount, position, values = guard(call, KEYS, ARGV, request, counts, fields)
 if status then return { status, now_ms } end
 
 -- What a counter holds after the amount, and what of the amount was applied.
@@ -46,9 +47,10 @@ local function count(used, amount, start_ms)
 end
 
 local reply, writes, applied = { DONE, now_ms, '' }, {}, {}
+local amounts = { first_amount, second_amount }
 local field, skip, wild = fields, 1, 0
 for key = 2, #KEYS do
-  local size = layout:byte(key - 1)
+  local size = counts[key - 1]
   if key > 2 then
     values, skip = call('HMGET', KEYS[key], unpack(ARGV, field, field + size - 1)), 0
   end
@@ -59,12 +61,13 @@ for key = 2, #KEYS do
     local start, used, held, was_wild = read_counter(values[offset + skip], start_ms, length_ms, now_ms)
     local after, change
     if behaviour == 'SET' and key == 2 then
-      after, change = amounts[section], add(amounts[section], -used)
+      after, change = used, 0
+      if not (dated_ms < start) then after, change = amounts[section], add(amounts[section], -used) end
       amounts[section] = change
     else
       after, change = count(used, amounts[section], start)
     end
-    if not (after and change and after <= WHOLE_MAX) then
+    if not (after and change and after <= WHOLE_MAX and change == change) then
       return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
     end
     local counter = write_counter(start, after, held)

@@ -23,7 +23,8 @@ class Call:
     `timed` is the place of the argument that begins with the call's moment (two doubles: the server instant after
     which nobody waits for it, and the instant to take in environments with a simulated clock). The driver puts the
     moment in front when it sends, as only it knows the time. A `shared` call is a reading for the hot path, whose reply
-    is checked by its stamp later on: callers that ask for the very same thing at once are served by one.
+    is checked by its stamp later on: callers that ask for the very same thing at once are served by one. `writes` is
+    false where running twice changes nothing: such a call may be sent again when its reply was lost.
     """
 
     script: str

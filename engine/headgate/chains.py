@@ -28,7 +28,10 @@ def dimension_text(value: DimensionValue) -> str:
     if isinstance(value, int):
         if abs(value) < 2**53:
             return str(value)
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            return "Infinity" if value > 0 else "-Infinity"
     return _javascript_number(value)
 
 

@@ -56,19 +56,18 @@ def _feature_level(feature: Feature | None, entitlement: PromotionalEntitlement 
         return AccountLevel(DeniedReason.FEATURE_NOT_FOUND)
     if entitlement is None:
         return AccountLevel(DeniedReason.NO_ACTIVE_SUBSCRIPTION)
-    if entitlement.revoked_at_ms is not None:
-        return AccountLevel(DeniedReason.REVOKED)
-
+    # What is reported after a revocation still counts in the entitlement's period.
+    denial = None if entitlement.revoked_at_ms is None else DeniedReason.REVOKED
     if not feature.is_metered:
         return AccountLevel(
-            None,
+            denial,
             has_unlimited_usage=entitlement.has_unlimited_usage,
             enum_values=entitlement.enum_values,
             numeric_value=entitlement.usage_limit,
         )
     schedule = entitlement_schedule(entitlement)
     return AccountLevel(
-        None,
+        denial,
         period=ALWAYS if schedule is None else schedule.period_at(now_ms),
         limit=None if entitlement.has_unlimited_usage else entitlement.usage_limit,
         is_soft=entitlement.has_soft_limit,

@@ -42,6 +42,20 @@ class Hierarchy:
         if parent is not None:
             self._recount(parent, None, entity.height)
 
+    def fits(self, id: str, parent: str | None) -> bool:
+        """Whether a move would be accepted now."""
+        return self.trouble(id, parent, field="parent") == ""
+
+    def trouble(self, id: str, parent: str | None, *, field: str) -> str:
+        """What is in the way of a move, or nothing."""
+        if parent is None or self._entities[id].parent == parent:
+            return ""
+        try:
+            self._require_room(self._entities[id], parent, field)
+        except InvalidInput as error:
+            return str(error)
+        return ""
+
     def _require_room(self, entity: Entity, parent: str, field: str) -> None:
         if parent not in self._entities:
             raise InvalidInput.of(field, parent, "there is no such entity")

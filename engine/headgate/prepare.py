@@ -15,7 +15,6 @@ from headgate import keys, wire
 from headgate.calls import Call
 from headgate.chains import Budget
 from headgate.entitlements import AccountLevel
-from headgate.errors import Conflict
 from headgate.keys import CustomerKeys
 from headgate.model.catalog import Feature
 from headgate.periods import FOREVER_END_MS, Cadence, Period, Schedule
@@ -97,10 +96,6 @@ def prepare(
     """Compile what applies to a request at one instant. A budget that several chains share is one constraint."""
     account_constraint = Constraint(None, None, (), account.limit, account.is_soft, account.period, account.cadence)
     by_number: dict[int, Budget] = {budget.assignment.number: budget for chain in chains for budget in chain}
-    if len(by_number) + 1 > CONSTRAINTS_MAX:
-        raise Conflict(
-            f"{len(by_number) + 1} constraints stand in the way of this request: at most {CONSTRAINTS_MAX} may"
-        )
     numbers = sorted(by_number)
     constraints = [account_constraint, *(_constraint(by_number[number], now_ms) for number in numbers)]
     index_of = {number: index for index, number in enumerate(numbers, start=1)}

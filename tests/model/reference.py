@@ -146,7 +146,7 @@ class Reference(Configuration):
         """The account level. Without an entitlement it counts for ever, and has no limit."""
         slot = customer.account.setdefault(feature, Slot())
         given = customer.entitlements.get(feature)
-        if given is None or given.is_revoked:
+        if given is None:
             return Constraint(slot, ALWAYS)
         if given.reset_period is None or given.anchor_ms is None:
             return Constraint(slot, ALWAYS, given.limit, given.is_soft)
@@ -292,7 +292,11 @@ class Reference(Configuration):
         chains = self.chains(record, feature, dimensions)
         entities = self.counted_once(each for chain in chains for each in chain)
 
-        change = self.set_change(account, amount) if behavior == "SET" else self.change(account, amount, dated_ms)
+        change = (
+            self.change(account, amount, dated_ms)
+            if behavior == "DELTA"
+            else self.set_change(account, amount, dated_ms)
+        )
         for_entities = change if behavior == "SET" else amount
         changes = [(account, change), *((each, self.change(each, for_entities, dated_ms)) for each in entities)]
         for each, applied in changes:
@@ -380,7 +384,9 @@ class Reference(Configuration):
             raise OutOfRange(f"{stands.used} + {amount}")
         return max(amount, -stands.used)
 
-    def set_change(self, account: Constraint, amount: Fraction) -> Fraction:
+    def set_change(self, account: Constraint, amount: Fraction, dated_ms: int | None) -> Fraction:
+        if self.is_too_old(dated_ms, self.stands_at(account.slot, account.period).start_ms):
+            return Fraction(0)
         change = total(amount, -self.used(account))
         if change is None:
             raise OutOfRange(f"{amount} - {self.used(account)}")

@@ -17,7 +17,7 @@ from headgate.client.delivery import AsyncTransport, Dispatcher, Pause
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import AsyncListener
 from headgate.clock import ManualClock, monotonic_ms
-from headgate.errors import HeadgateError
+from headgate.errors import HeadgateError, Unavailable
 from headgate.keys import Keyspace
 from headgate.model.catalog import EntityType, Feature
 from headgate.model.customer import Customer, PromotionalEntitlement
@@ -232,11 +232,25 @@ class AsyncHeadgate:
         if not call.shared:
             return await self._deliver_alone(call, deadline_ms)
         delivery = self._shared.get(call)
+        leads = delivery is None
         if delivery is None:
             delivery = asyncio.ensure_future(self._deliver_alone(call, deadline_ms))
             self._shared[call] = delivery
-            delivery.add_done_callback(lambda _: self._shared.pop(call))
-        return await asyncio.shield(delivery)
+            delivery.add_done_callback(lambda done: self._delivered(call, done))
+        try:
+            async with asyncio.timeout(max(0.0, deadline_ms - monotonic_ms()) / 1000):
+                return await asyncio.shield(delivery)
+        except TimeoutError:
+            raise Unavailable(f"{call.script} had no answer within its deadline") from None
+        except HeadgateError:
+            if leads:
+                raise
+            return await self._deliver_alone(call, deadline_ms)  # another caller's deadline is not this one's
+
+    def _delivered(self, call: Call, done: asyncio.Future[Reply]) -> None:
+        del self._shared[call]
+        if not done.cancelled():
+            done.exception()  # it may be that nobody waits for it any more
 
     async def _deliver_alone(self, call: Call, deadline_ms: float) -> Reply:
         delivery = self._dispatcher.deliver(call, deadline_ms)

@@ -14,7 +14,7 @@ from typing import Any
 from redis.asyncio.connection import Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -38,7 +38,11 @@ class _Pool:
     async def take(self) -> Connection:
         await self._free.acquire()
         if not self._idle:
-            return self._make()
+            try:
+                return self._make()
+            except BaseException:
+                self._free.release()
+                raise
         connection, since_ms = self._idle.pop()
         try:
             if monotonic_ms() - since_ms > IDLE_UNTESTED_MS and await _is_dead(connection):
@@ -143,8 +147,7 @@ class AsyncRedisTransport:
                 try:
                     await _connect(connection)
                     if asks:
-                        await connection.send_command("ASKING")
-                        await connection.read_response()
+                        await _ask(connection)
                     written = True
                     await _write(connection, command)
                     return await _read(connection)
@@ -186,7 +189,10 @@ class AsyncRedisTransport:
         raise NotRun(f"no node of the cluster answers: {trouble}")
 
     async def _load_scripts(self, deadline_ms: float) -> ScriptSet:
-        supports_flags = knows_flags(await self.command("INFO", "server", deadline_ms=deadline_ms))
+        try:
+            supports_flags = knows_flags(await self.command("INFO", "server", deadline_ms=deadline_ms))
+        except ReplyLost as error:
+            raise NotRun(str(error)) from None  # the call itself was not written yet
         self._scripts = load_scripts(clock=self._clock, server_supports_flags=supports_flags)
         return self._scripts
 
@@ -194,12 +200,22 @@ class AsyncRedisTransport:
 async def _connect(connection: Connection) -> None:
     try:
         await connection.connect()
+    except AuthenticationError as error:
+        raise ScriptFailed(str(error)) from None
     except BusyLoadingError as error:
         raise NotRun(str(error)) from None
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise NotRun(f"no connection: {error}") from None
     except RedisError as error:
         raise ScriptFailed(str(error)) from None
+
+
+async def _ask(connection: Connection) -> None:
+    try:
+        await _write(connection, ("ASKING",))
+        await _read(connection)
+    except ReplyLost as error:
+        raise NotRun(str(error)) from None  # the call itself was not written yet
 
 
 async def _write(connection: Connection, command: tuple[bytes | str, ...]) -> None:

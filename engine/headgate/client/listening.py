@@ -101,13 +101,15 @@ class Listener:
                 connection.connect()
                 connection.send_command("SUBSCRIBE", self._channel)
                 self._follow(connection)
-                pause_s = RECONNECT_FIRST_S
             except (RedisError, OSError):
-                self._stopped.wait(pause_s)
-                pause_s = min(pause_s * 2, RECONNECT_MAX_S)
+                pass  # made again below
             finally:
+                if self.subscribed.is_set():
+                    pause_s = RECONNECT_FIRST_S
                 self.subscribed.clear()
                 connection.disconnect()
+            self._stopped.wait(pause_s)
+            pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
     def _follow(self, connection: Connection) -> None:
         while not self._stopped.is_set():
@@ -197,11 +199,12 @@ class AsyncListener:
                     if update is not None:
                         self._tell(update)
             except (RedisError, OSError):
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, RECONNECT_MAX_S)
+                pass  # made again below
             finally:
                 self.subscribed.clear()
                 await connection.disconnect(nowait=True)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, RECONNECT_MAX_S)
 
     def _tell(self, update: Update) -> None:
         if self._state is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,7 +19,7 @@ from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import Listener
 from headgate.client.sync_transport import RedisTransport
 from headgate.clock import ManualClock, monotonic_ms
-from headgate.errors import HeadgateError
+from headgate.errors import HeadgateError, Unavailable
 from headgate.keys import Keyspace
 from headgate.model.catalog import EntityType, Feature
 from headgate.model.customer import Customer, PromotionalEntitlement
@@ -60,6 +61,7 @@ class Headgate:
         self._dispatcher = Dispatcher(self._state.metrics, clock)
         self._server = server
         self._listener = listener
+        self._pid = os.getpid()
         self._shared: dict[Call, Future[Reply]] = {}
         if listener is not None:
             listener.watch(self._state)
@@ -224,17 +226,30 @@ class Headgate:
     def _deliver(self, call: Call, deadline_ms: float) -> Reply:
         if not call.shared:
             return self._deliver_alone(call, deadline_ms)
+        if os.getpid() != self._pid:  # in a forked child, nobody will complete what the parent's threads began
+            self._pid, self._shared = os.getpid(), {}
         mine: Future[Reply] = Future()
         delivery = self._shared.setdefault(call, mine)
-        if delivery is not mine:
-            return delivery.result()
+        if delivery is mine:
+            return self._lead(call, deadline_ms, mine)
         try:
-            mine.set_result(self._deliver_alone(call, deadline_ms))
+            return delivery.result(timeout=max(0.0, deadline_ms - monotonic_ms()) / 1000)
+        except TimeoutError:
+            raise Unavailable(f"{call.script} had no answer within its deadline") from None
+        except HeadgateError:  # another caller's deadline is not this one's
+            return self._deliver_alone(call, deadline_ms)
+
+    def _lead(self, call: Call, deadline_ms: float, delivery: Future[Reply]) -> Reply:
+        try:
+            reply = self._deliver_alone(call, deadline_ms)
         except BaseException as error:
-            mine.set_exception(error)
-        finally:
             self._shared.pop(call, None)
-        return mine.result()
+            ours = error if isinstance(error, HeadgateError) else Unavailable(f"{call.script} was interrupted")
+            delivery.set_exception(ours)
+            raise
+        self._shared.pop(call, None)
+        delivery.set_result(reply)
+        return reply
 
     def _deliver_alone(self, call: Call, deadline_ms: float) -> Reply:
         delivery = self._dispatcher.deliver(call, deadline_ms)

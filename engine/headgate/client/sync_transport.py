@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, parse_url
-from redis.exceptions import BusyLoadingError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
@@ -53,10 +53,17 @@ class _Pool:
         try:
             connection, since_ms = self._idle.pop()
         except IndexError:
-            return self._make()
+            return self._made()
         if monotonic_ms() - since_ms > IDLE_UNTESTED_MS and _is_dead(connection):
             connection.disconnect()
         return connection
+
+    def _made(self) -> Connection:
+        try:
+            return self._make()
+        except BaseException:
+            self._free.release()
+            raise
 
     def give_back(self, connection: Connection) -> None:
         self._idle.append((connection, monotonic_ms()))
@@ -148,10 +155,9 @@ class RedisTransport:
         pool = self._pool(address)
         connection = pool.take(deadline_ms)
         try:
-            _connect(connection)
+            _connect(connection, deadline_ms)
             if asks:
-                connection.send_command("ASKING")
-                connection.read_response()
+                _ask(connection, deadline_ms)
             _write(connection, command)
             return _read(connection, deadline_ms)
         except BaseException as error:
@@ -194,7 +200,10 @@ class RedisTransport:
         raise NotRun(f"no node of the cluster answers: {trouble}")
 
     def _load_scripts(self, deadline_ms: float) -> ScriptSet:
-        supports_flags = knows_flags(self.command("INFO", "server", deadline_ms=deadline_ms))
+        try:
+            supports_flags = knows_flags(self.command("INFO", "server", deadline_ms=deadline_ms))
+        except ReplyLost as error:
+            raise NotRun(str(error)) from None  # the call itself was not written yet
         self._scripts = load_scripts(clock=self._clock, server_supports_flags=supports_flags)
         return self._scripts
 
@@ -208,15 +217,27 @@ def knows_flags(info: bytes) -> bool:
     return False
 
 
-def _connect(connection: Connection) -> None:
+def _connect(connection: Connection, deadline_ms: float) -> None:
+    remaining_s = max(0.001, (deadline_ms - monotonic_ms()) / 1000)
+    connection.socket_connect_timeout = connection.socket_timeout = remaining_s
     try:
         connection.connect()
+    except AuthenticationError as error:
+        raise ScriptFailed(str(error)) from None
     except BusyLoadingError as error:
         raise NotRun(str(error)) from None
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise NotRun(f"no connection: {error}") from None
     except RedisError as error:
         raise ScriptFailed(str(error)) from None
+
+
+def _ask(connection: Connection, deadline_ms: float) -> None:
+    _write(connection, ("ASKING",))
+    try:
+        _read(connection, deadline_ms)
+    except ReplyLost as error:
+        raise NotRun(str(error)) from None  # the call itself was not written yet
 
 
 def _write(connection: Connection, command: tuple[bytes | str, ...]) -> None:

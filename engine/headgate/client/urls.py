@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from redis.connection import Connection, parse_url
+from redis.exceptions import RedisError
+
 from headgate.errors import InvalidInput
 
 URL_VARIABLE: Final = "HEADGATE_URL"
@@ -52,9 +55,9 @@ def read_url(url: str | None) -> Target:
     parts = urlsplit(url)
     match parts.scheme:
         case "redis" | "rediss" | "unix":
-            return Target(Kind.SERVER, url)
+            return Target(Kind.SERVER, _understood(url, url))
         case "redis+cluster" | "rediss+cluster":
-            return Target(Kind.CLUSTER, url.replace("+cluster", "", 1))
+            return Target(Kind.CLUSTER, _understood(url.replace("+cluster", "", 1), url))
         case "embedded" if parts.netloc:
             raise InvalidInput.of("url", url, "a directory needs a third slash: embedded:///directory")
         case "embedded" if parts.path in ("", "/"):
@@ -65,10 +68,25 @@ def read_url(url: str | None) -> Target:
             raise InvalidInput.of("url", hide_password(url), f"begins with {_SCHEMES}")
 
 
+def _understood(url: str, given: str) -> str:
+    """A URL of redis-py's own form, if its driver takes every part of it."""
+    shown = hide_password(given)
+    try:
+        options = parse_url(url)
+        connection_class = options.pop("connection_class", Connection)
+        connection_class(**options)
+    except (TypeError, ValueError, RedisError) as error:
+        raise InvalidInput.of("url", shown, f"the driver does not take it: {error}") from None
+    path = urlsplit(url).path.strip("/")
+    if urlsplit(url).scheme != "unix" and path and not path.isdigit():
+        raise InvalidInput.of("url", shown, "what follows the host is a number: the database, such as /0")
+    return url
+
+
 def hide_password(url: str) -> str:
     """A URL that can be shown: its password is left out."""
     parts = urlsplit(url)
     if parts.password is None:
         return url
-    user_and_host = f"{parts.username or ''}:***@{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
-    return parts._replace(netloc=user_and_host).geturl()
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username or ''}:***@{host}").geturl()

@@ -95,6 +95,7 @@ class _Writes:
     entitlements: list[PromotionalEntitlement] = field(default_factory=list)
     entities: list[EntityUpsert] = field(default_factory=list)
     assignments: list[AssignmentUpsert] = field(default_factory=list)
+    moves: list[AssignmentUpsert] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -155,6 +156,8 @@ def _write(state: State, plan: _Plan) -> Verb[None]:
             yield from governance.put_entities(state, writes.customer, entities)
         for assignments in _batches(writes.assignments):
             yield from governance.put_assignments(state, writes.customer, assignments)
+        for moves in _batches(writes.moves):
+            yield from governance.put_assignments(state, writes.customer, moves)
 
 
 def _plan(state: State, policy: Policy) -> Verb[_Plan]:
@@ -223,8 +226,8 @@ def _plan_customer(plan: _Plan, present: _Present, customer: PolicyCustomer) -> 
         _plan_entitlement(plan, writes, path, present.entitlements.get(entitlement.feature), entitlement)
     for entity in customer.entities:
         _plan_entity(plan, writes, path, present.entities.get(entity.id), entity)
-    moved = _plan_moves(plan, writes, path, present, customer)
-    _plan_budgets(plan, writes, path, present, customer, moved)
+    _plan_budgets(plan, writes, path, present, customer)
+    _plan_moves(plan, writes, path, present, customer)
 
 
 def _plan_entitlement(
@@ -265,70 +268,78 @@ def _plan_entity(plan: _Plan, writes: _Writes, path: str, present: Entity | None
         )
 
 
-def _plan_moves(
-    plan: _Plan, writes: _Writes, path: str, present: _Present, customer: PolicyCustomer
-) -> dict[str, str | None]:
-    """The entities that get another parent, by id. Where the moves don't fit one by one, all are detached first."""
+def _plan_moves(plan: _Plan, writes: _Writes, path: str, present: _Present, customer: PolicyCustomer) -> None:
+    """The entities that get another parent, in an order in which each move fits where the ones before have led.
+
+    Moves that only fit together are detached first, in the very call that attaches them again: an entity without its
+    organisation, even for a moment, would be an organisation without its limit.
+    """
     before = dict(present.entities)
     for entity in customer.entities:
         if entity.id not in before:
             before[entity.id] = Entity(id=entity.id, type=entity.type, created_at_ms=0, updated_at_ms=0)
-    moved = {entity.id: entity.parent for entity in customer.entities if before[entity.id].parent != entity.parent}
-    for id, parent in moved.items():
+    left = {entity.id: entity.parent for entity in customer.entities if before[entity.id].parent != entity.parent}
+    for id, parent in left.items():
         if id in present.entities:
             was = before[id].parent
             plan.changes.append(Change(ChangeKind.CHANGED, path_to(_entity_path(path, id), "parent"), was, parent))
-    for detached_first in (False, True):
-        hierarchy = Hierarchy(before)
-        detached = [id for id in moved if detached_first and before[id].parent is not None]
-        try:
-            for id in detached:
-                hierarchy.move(id, None, field=path, now_ms=0)
-            for id, parent in moved.items():
-                hierarchy.move(id, parent, field=path_to(_entity_path(path, id), "parent"), now_ms=0)
-        except InvalidInput as error:
-            if detached_first:
-                plan.conflicts.append(str(error))
+
+    hierarchy = Hierarchy(before)
+    names = _budget_names(present, customer)
+    detached = False
+    while left:
+        fitting = next((id for id, parent in left.items() if hierarchy.fits(id, parent)), None)
+        if fitting is not None:
+            parent = left.pop(fitting)
+            hierarchy.move(fitting, parent, field=path, now_ms=0)
+            writes.moves.append(_named(fitting, names[fitting], parent))
             continue
-        for id in detached:
-            writes.assignments.append(_detach(present, id))
-        break
-    return moved
+        stuck = [id for id in left if hierarchy.entities[id].parent is not None]
+        if not stuck:
+            id, parent = next(iter(left.items()))
+            plan.conflicts.append(hierarchy.trouble(id, parent, field=path_to(_entity_path(path, id), "parent")))
+            return
+        detached = True
+        hierarchy.move(stuck[0], None, field=path, now_ms=0)
+        writes.moves.append(_named(stuck[0], names[stuck[0]], None))
+    if detached and len(writes.moves) > UPSERTS_MAX:
+        plan.conflicts.append(
+            f"{path}.entities: {len(writes.moves)} moves only fit together, and one call takes {UPSERTS_MAX}: "
+            "move fewer entities at once"
+        )
 
 
-def _plan_budgets(
-    plan: _Plan,
-    writes: _Writes,
-    path: str,
-    present: _Present,
-    customer: PolicyCustomer,
-    moved: Mapping[str, str | None],
-) -> None:
-    """The budgets that are new or different; the first of a moved entity carries its parent, which comes before it."""
+_BudgetName = tuple[str, tuple[str, ...]]
+
+
+def _budget_names(present: _Present, customer: PolicyCustomer) -> dict[str, _BudgetName]:
+    """A budget of each entity that will be there when it is moved: a parent is given through one."""
+    names: dict[str, _BudgetName] = {entity: (feature, scope) for entity, feature, scope in present.budgets}
+    names.update(
+        {each.id: (each.budgets[0].feature, each.budgets[0].scope) for each in customer.entities if each.budgets}
+    )
+    return names
+
+
+def _named(entity: str, name: _BudgetName, parent: str | None) -> AssignmentUpsert:
+    return AssignmentUpsert(entity=entity, feature=name[0], scope=name[1], parent=parent)
+
+
+def _plan_budgets(plan: _Plan, writes: _Writes, path: str, present: _Present, customer: PolicyCustomer) -> None:
+    """The budgets that are new or different."""
     for entity in customer.entities:
-        parent = {"parent": moved[entity.id]} if entity.id in moved else {}
         for budget in entity.budgets:
             known = present.budgets.get((entity.id, budget.feature, budget.scope))
             name = ", ".join((budget.feature, *budget.scope))
             budget_path = f"{_entity_path(path, entity.id)}.budgets[{name}]"
-            before = _before(known, _BUDGET_RULES)
-            if plan.differs(budget_path, before, _words(budget, _BUDGET_RULES)) or parent:
-                writes.assignments.append(_upsert(entity.id, budget, **parent))
-                parent = {}
-        if parent:  # A root without budgets in the policy, which hung below another entity until now.
-            writes.assignments.append(_detach(present, entity.id))
+            if plan.differs(budget_path, _before(known, _BUDGET_RULES), _words(budget, _BUDGET_RULES)):
+                writes.assignments.append(_upsert(entity.id, budget))
 
 
 _BUDGET_RULES: Final = {word: BUDGET_WORDS[word] for word in ("limit", "every", "zone")}
 
 
-def _detach(present: _Present, id: str) -> AssignmentUpsert:
-    """Name a budget that the entity has, which stays as it is: what has a parent was given it with one."""
-    feature, scope = next(key[1:] for key in present.budgets if key[0] == id)
-    return AssignmentUpsert(entity=id, feature=feature, scope=scope, parent=None)
-
-
-def _upsert(entity: str, budget: Budget, **parent: str | None) -> AssignmentUpsert:
+def _upsert(entity: str, budget: Budget) -> AssignmentUpsert:
     return AssignmentUpsert(
         entity=entity,
         feature=budget.feature,
@@ -336,7 +347,6 @@ def _upsert(entity: str, budget: Budget, **parent: str | None) -> AssignmentUpse
         usage_limit=budget.usage_limit,
         cadence=budget.cadence,
         zone=budget.zone,
-        **parent,
     )
 
 

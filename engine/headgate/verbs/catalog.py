@@ -80,6 +80,11 @@ def _present(state: State) -> Verb[Catalog | None]:
     except EnvironmentNotReady:
         return None
     catalog = yield from read_catalog(state, fresh=True)
+    if state.environment is not None and state.environment.spread and not catalog.token:
+        raise EnvironmentNotReady(
+            f"environment {state.environment_name!r} has lost its catalog: a part of it, written now, would lift every "
+            "limit that the rest of it holds; restore it, or engine.catalog.accept_loss()"
+        )
     return catalog
 
 

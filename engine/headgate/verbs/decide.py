@@ -11,11 +11,12 @@ from headgate.amounts import parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
 from headgate.chains import require_dimensions
-from headgate.errors import ConfigurationKeepsChanging, InvalidInput
+from headgate.entitlements import AccountLevel
+from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput
 from headgate.model.catalog import FeatureType
 from headgate.model.decision import ConstraintState, Decision, DeniedReason
 from headgate.model.ids import require_id
-from headgate.prepare import Constraint, PreparedRequest
+from headgate.prepare import CONSTRAINTS_MAX, Constraint, PreparedRequest
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, refuse_status
 from headgate.verbs.loading import Request, prepared_request
 from headgate.wire import Counter, Status
@@ -63,6 +64,9 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         denial = denial_without_counters(prepared, question, script)
+        count = len(prepared.constraints)
+        if denial is None and count > CONSTRAINTS_MAX:
+            raise Conflict(f"{count} constraints stand in the way of this request: at most {CONSTRAINTS_MAX} may")
         if denial is None:
             reply = yield prepared.ask(script, question.amount, writes=script == "consume")
         else:
@@ -132,6 +136,7 @@ def decision_of(
         # The account level comes first, whichever constraint has least left.
         at_account = not states[0].granted
         reason = DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT if at_account else DeniedReason.BUDGET_EXCEEDED
+    given = account if account.denial is None else AccountLevel(account.denial)
     chains: tuple[tuple[ConstraintState, ...], ...] | None = None
     if request.dimensions:
         chains = (
@@ -148,9 +153,9 @@ def decision_of(
         binding=binding,
         decided_at_ms=int(reply[1]),
         details=feature,
-        enum_values=account.enum_values,
-        numeric_value=account.numeric_value,
-        has_unlimited_usage=account.has_unlimited_usage,
+        enum_values=given.enum_values,
+        numeric_value=given.numeric_value,
+        has_unlimited_usage=given.has_unlimited_usage,
     )
 
 

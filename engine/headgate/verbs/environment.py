@@ -34,8 +34,11 @@ _LETTER: Final = {"server": b"s", "simulated": b"g"}
 
 def open_environment(state: State, *, create: bool = False) -> Verb[Environment]:
     """Read what the environment is, and hold it against what this client was told; create it first if asked to."""
-    if state.environment is not None and not create:
-        return state.environment
+    known = state.environment
+    if known is not None and not create:
+        return known
+    if create:
+        yield from _require_nothing_lost(state)
     reply = yield Call(
         "open_environment",
         (Keyspace.meta(state.environment_name),),
@@ -45,6 +48,7 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
             SCHEMA.encode(),
             state.clock.encode(),
         ),
+        writes=create,
         shared=not create,
     )
     if reply[0] == Status.BLANK:
@@ -65,14 +69,28 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
         raise EnvironmentMismatch(
             f"environment {name!r} has {partitions} partitions, this client wants {state.partitions}"
         )
-    state.environment = Environment(Keyspace(name, partitions), clock, spread == b"1")
-    return state.environment
+    opened = Environment(Keyspace(name, partitions), clock, spread == b"1")
+    state.environment = opened
+    return opened
+
+
+def _require_nothing_lost(state: State) -> Verb[None]:
+    """Refuse to make an environment anew where its catalog says that there is one: other partitions would hide it."""
+    name = state.environment_name
+    reply = yield Call("read_catalog", (Keyspace(name, 1).catalog,), (), writes=False)
+    if keys.TOKEN not in reply[1::2]:
+        return
+    try:
+        yield from open_environment(state)
+    except EnvironmentNotReady:
+        raise EnvironmentNotReady(f"environment {name!r} has a catalog, and lost what it says of itself") from None
 
 
 def read_catalog(state: State, *, fresh: bool = False) -> Verb[Catalog]:
     """Return the catalog that this client keeps, or read it."""
-    if state.catalog is not None and not fresh:
-        return state.catalog
+    known = state.catalog
+    if known is not None and not fresh:
+        return known
     environment = yield from open_environment(state)
     reply = yield Call("read_catalog", (environment.keyspace.catalog,), (), writes=False, shared=not fresh)
     documents = dict(zip(reply[1::2], reply[2::2], strict=True))
@@ -83,8 +101,9 @@ def read_catalog(state: State, *, fresh: bool = False) -> Verb[Catalog]:
             features.append(wire.unpack_document(Feature, document))
         elif kind == b"entity-type":
             entity_types.append(wire.unpack_document(EntityType, document))
-    state.catalog = Catalog.of(documents.get(keys.TOKEN, b""), features, entity_types)
-    return state.catalog
+    catalog = Catalog.of(documents.get(keys.TOKEN, b""), features, entity_types)
+    state.catalog = catalog
+    return catalog
 
 
 def _write(
@@ -128,7 +147,7 @@ def spread_catalog(state: State, token: bytes) -> Verb[None]:
         keyspace = environment.keyspace
         blank = b"0" if environment.spread else b"1"
         replies = yield [
-            Call("raise_partition", (keyspace.partition_catalog(partition),), (token, blank))
+            Call("raise_partition", (keyspace.partition_catalog(partition),), (token, blank), writes=False)
             for partition in range(keyspace.partitions)
         ]
         behind = [partition for partition, reply in enumerate(replies) if isinstance(reply, Failed)]
@@ -153,19 +172,23 @@ def spread_catalog(state: State, token: bytes) -> Verb[None]:
                 continue
             return
         if not environment.spread:
-            yield Call("mark_spread", (Keyspace.meta(state.environment_name),), (b"1",))
+            yield Call("mark_spread", (Keyspace.meta(state.environment_name),), (b"1",), writes=False)
             state.environment = Environment(keyspace, environment.clock, True)
         return
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
 
 def accept_loss(state: State) -> Verb[None]:
-    """Write partitions that lost their data again, as empty ones: their customers will be "not found" from then on."""
+    """Write what was lost again, as empty: the catalog, and partitions, whose customers are "not found" then."""
     environment = yield from open_environment(state)
-    yield Call("mark_spread", (Keyspace.meta(state.environment_name),), (b"0",))
+    yield Call("mark_spread", (Keyspace.meta(state.environment_name),), (b"0",), writes=False)
     state.environment = Environment(environment.keyspace, environment.clock, False)
     catalog = yield from read_catalog(state, fresh=True)
-    yield from spread_catalog(state, catalog.token)
+    token: bytes | None = catalog.token
+    if not token:
+        token = yield from _write(state, environment, b"", 0, {})
+    if token is not None:
+        yield from spread_catalog(state, token)
 
 
 def mend_partition(state: State, customer: str, token: bytes | None) -> Verb[None]:

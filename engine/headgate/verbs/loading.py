@@ -9,7 +9,7 @@ from headgate import entitlements, keys, wire
 from headgate.cache import Catalog, Resolution, State
 from headgate.calls import Call, Verb
 from headgate.chains import Dimensions, candidates, chains
-from headgate.errors import ConfigurationKeepsChanging
+from headgate.errors import ConfigurationKeepsChanging, EnvironmentNotReady
 from headgate.model.base import Strict
 from headgate.model.customer import Customer, PromotionalEntitlement
 from headgate.model.governance import Assignment, Entity
@@ -60,6 +60,10 @@ def load(
             yield from mend_partition(state, customer, None)
             continue
         loaded = wire.read_loaded(reply)
+        if loaded.documents and not loaded.stamp.version:
+            raise EnvironmentNotReady(
+                f"customer {customer!r} has documents and no token: a server lost a part of its data (or evicted it)"
+            )
         catalog = yield from read_catalog(state)
         if catalog.token == loaded.stamp.catalog_token:
             state.told.drop(customer)
