@@ -186,8 +186,8 @@ def _binding(prepared: PreparedRequest, states: list[ConstraintState], *, grante
         for depth, index in enumerate(chain):
             distances[index] = min(distances.get(index, (1, 0, 0)), (0, depth, order))
     hard = [
-        (state.left, distances[index], index)
+        (left, distances[index], index)
         for index, state in enumerate(states)
-        if state.left is not None and not state.is_soft and (granted or not state.granted)
+        if not state.is_soft and (granted or not state.granted) and (left := state.left) is not None
     ]
     return states[min(hard)[2]] if hard else None
