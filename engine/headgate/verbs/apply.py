@@ -11,6 +11,7 @@ half-way (a server that went away) is simply applied again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -96,6 +97,7 @@ class _Writes:
     entities: list[EntityUpsert] = field(default_factory=list)
     assignments: list[AssignmentUpsert] = field(default_factory=list)
     moves: list[AssignmentUpsert] = field(default_factory=list)
+    moves_at_once: list[AssignmentUpsert] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -156,7 +158,7 @@ def _write(state: State, plan: _Plan) -> Verb[None]:
             yield from governance.put_entities(state, writes.customer, entities)
         for assignments in _batches(writes.assignments):
             yield from governance.put_assignments(state, writes.customer, assignments)
-        for moves in _batches(writes.moves):
+        for moves in (*_batches(writes.moves), *_batches(writes.moves_at_once)):
             yield from governance.put_assignments(state, writes.customer, moves)
 
 
@@ -269,10 +271,11 @@ def _plan_entity(plan: _Plan, writes: _Writes, path: str, present: Entity | None
 
 
 def _plan_moves(plan: _Plan, writes: _Writes, path: str, present: _Present, customer: PolicyCustomer) -> None:
-    """The entities that get another parent, in an order in which each move fits where the ones before have led.
+    """The entities that get another parent, in an order in which each is below its old root or its new one all along.
 
-    Moves that only fit together are detached first, in the very call that attaches them again: an entity without its
-    organisation, even for a moment, would be an organisation without its limit.
+    So an entity moves once everything has left it that leaves it, and once its new parent is where it will be.
+    Entities that wait for each other move in one call: in between, one of them would be below a root that was never
+    its own. With four levels, there is an order in which each of them fits.
     """
     before = dict(present.entities)
     for entity in customer.entities:
@@ -286,27 +289,41 @@ def _plan_moves(plan: _Plan, writes: _Writes, path: str, present: _Present, cust
 
     hierarchy = Hierarchy(before)
     names = _budget_names(present, customer)
-    detached = False
+    waiting = Counter(above for id in left for above in _lineage(hierarchy, before[id].parent))
     while left:
-        fitting = next((id for id, parent in left.items() if hierarchy.fits(id, parent)), None)
-        if fitting is not None:
-            parent = left.pop(fitting)
-            hierarchy.move(fitting, parent, field=path, now_ms=0)
-            writes.moves.append(_named(fitting, names[fitting], parent))
-            continue
-        stuck = [id for id in left if hierarchy.entities[id].parent is not None]
-        if not stuck:
+        chosen = next((id for id, parent in left.items() if _is_free(hierarchy, id, parent, left, waiting)), None)
+        moves = writes.moves
+        if chosen is None or writes.moves_at_once:
+            chosen = next((id for id, parent in left.items() if hierarchy.fits(id, parent)), None)
+            moves = writes.moves_at_once
+        if chosen is None:
             id, parent = next(iter(left.items()))
             plan.conflicts.append(hierarchy.trouble(id, parent, field=path_to(_entity_path(path, id), "parent")))
             return
-        detached = True
-        hierarchy.move(stuck[0], None, field=path, now_ms=0)
-        writes.moves.append(_named(stuck[0], names[stuck[0]], None))
-    if detached and len(writes.moves) > UPSERTS_MAX:
+        waiting.subtract(_lineage(hierarchy, hierarchy.entities[chosen].parent))
+        parent = left.pop(chosen)
+        hierarchy.move(chosen, parent, field=path, now_ms=0)
+        moves.append(_named(chosen, names[chosen], parent))
+    if len(writes.moves_at_once) > UPSERTS_MAX:
         plan.conflicts.append(
-            f"{path}.entities: {len(writes.moves)} moves only fit together, and one call takes {UPSERTS_MAX}: "
-            "move fewer entities at once"
+            f"{path}.entities: {len(writes.moves_at_once)} moves wait for each other, and one call takes "
+            f"{UPSERTS_MAX}: move fewer entities at once"
         )
+
+
+def _is_free(
+    hierarchy: Hierarchy, id: str, parent: str | None, left: Mapping[str, str | None], waiting: Counter[str]
+) -> bool:
+    if waiting[id] or any(above in left for above in _lineage(hierarchy, parent)):
+        return False
+    return hierarchy.fits(id, parent)
+
+
+def _lineage(hierarchy: Hierarchy, id: str | None) -> Iterator[str]:
+    """An entity and all that is above it."""
+    while id is not None:
+        yield id
+        id = hierarchy.entities[id].parent
 
 
 _BudgetName = tuple[str, tuple[str, ...]]

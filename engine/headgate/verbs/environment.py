@@ -80,6 +80,7 @@ def _require_nothing_lost(state: State) -> Verb[None]:
     reply = yield Call("read_catalog", (Keyspace(name, 1).catalog,), (), writes=False)
     if keys.TOKEN not in reply[1::2]:
         return
+    state.environment = None  # what this client knows of it may be all that is left
     try:
         yield from open_environment(state)
     except EnvironmentNotReady:

@@ -60,16 +60,21 @@ def load(
             yield from mend_partition(state, customer, None)
             continue
         loaded = wire.read_loaded(reply)
-        if loaded.documents and not loaded.stamp.version:
-            raise EnvironmentNotReady(
-                f"customer {customer!r} has documents and no token: a server lost a part of its data (or evicted it)"
-            )
+        require_token(customer, loaded)
         catalog = yield from read_catalog(state)
         if catalog.token == loaded.stamp.catalog_token:
             state.told.drop(customer)
             return catalog, loaded
         yield from mend_partition(state, customer, loaded.stamp.catalog_token)
     raise ConfigurationKeepsChanging(f"the catalog changed at each of {ATTEMPTS_MAX} attempts to load {customer!r}")
+
+
+def require_token(customer: str, loaded: Loaded) -> None:
+    """Raise where documents are there and the token that belongs to them is not: their counters are gone, too."""
+    if loaded.documents and not loaded.stamp.version:
+        raise EnvironmentNotReady(
+            f"customer {customer!r} has documents and no token: a server lost a part of its data (or evicted it)"
+        )
 
 
 def loaded_entities(loaded: Loaded) -> dict[str, Entity]:

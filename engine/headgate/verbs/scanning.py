@@ -8,7 +8,7 @@ from headgate.cache import State
 from headgate.calls import Call, Verb
 from headgate.errors import ConfigurationKeepsChanging
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
-from headgate.verbs.loading import load
+from headgate.verbs.loading import load, require_token
 from headgate.wire import Loaded, Stamp, Status
 
 PAGE: Final = 500
@@ -20,7 +20,9 @@ def scan(state: State, customer: str) -> Verb[Loaded]:
         _, begun = yield from load(state, customer, fields=[])
         documents = yield from _pages(state, customer, begun.stamp)
         if documents is not None:
-            return Loaded(begun.server_now_ms, begun.stamp, begun.next_number, documents)
+            loaded = Loaded(begun.server_now_ms, begun.stamp, begun.next_number, documents)
+            require_token(customer, loaded)
+            return loaded
     raise ConfigurationKeepsChanging(
         f"customer {customer!r} changed at each of {ATTEMPTS_MAX} attempts to read it whole"
     )
