@@ -230,7 +230,7 @@ MUTANTS = (
     Mutant(
         "corrections go below 0",
         REPORT,
-        "if after and after < 0 then return 0, add(0, -used) end",
+        "if amount < 0 and -amount >= used then return 0, add(0, -used) end",
         NOTHING,
         "a correction gives away more than was used",
     ),

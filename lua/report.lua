@@ -41,9 +41,8 @@ if status then return { status, now_ms } end
 -- What a counter holds after the amount, and what of the amount was applied.
 local function count(used, amount, start_ms)
   if amount < 0 and dated_ms < start_ms then return used, 0 end
-  local after = add(used, amount)
-  if after and after < 0 then return 0, add(0, -used) end
-  return after, amount
+  if amount < 0 and -amount >= used then return 0, add(0, -used) end
+  return add(used, amount), amount
 end
 
 local reply, writes, applied = { DONE, now_ms, '' }, {}, {}

@@ -379,6 +379,8 @@ class Reference(Configuration):
         stands = self.stands_at(constraint.slot, constraint.period)
         if amount < 0 and self.is_too_old(dated_ms, stands.start_ms):
             return Fraction(0)
+        if -amount >= stands.used and amount < 0:
+            return -stands.used
         after = total(stands.used, amount)
         if after is None or after > WHOLE_MAX:
             raise OutOfRange(f"{stands.used} + {amount}")

@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 # A person waits, but not for long. Writing a whole policy to a distant server takes many round trips.
 DEADLINE_MS: Final = 1_000
 READING_DEADLINE_MS: Final = 10_000
-WRITING_DEADLINE_MS: Final = 60_000
+WRITING_DEADLINE_MS: Final = 30_000
 
 _NUMBER = re.compile(r"[-+]?\d+(\.\d+)?", re.ASCII)
 

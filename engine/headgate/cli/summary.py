@@ -91,7 +91,7 @@ class Summary:
         several = len({line.key.customer for line in self.lines}) > 1
         if several:
             table.add_column("customer", overflow="fold")
-        table.add_column("budget", overflow="fold")
+        table.add_column("budget", no_wrap=True)
         table.add_column("every")
         for name in ("limit", "used", "granted in all", "refused"):
             table.add_column(name, justify="right")

@@ -55,6 +55,7 @@ class AsyncHeadgate:
     ) -> None:
         self._transport = transport
         self._settings = settings
+        self._closed = False
         self._state = opening.new_state(environment, settings, clock)
         self._dispatcher = Dispatcher(self._state.metrics, clock)
         self._server = server
@@ -171,6 +172,7 @@ class AsyncHeadgate:
 
     async def close(self) -> None:
         """Stop listening, close every connection, and stop an embedded server that nobody else uses."""
+        self._closed = True
         if self._listener is not None:
             await self._listener.stop()
         await self._transport.close()
@@ -200,6 +202,8 @@ class AsyncHeadgate:
         return await self._drive(verb, monotonic_ms() + deadlines * self._settings.deadline_ms)
 
     async def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
+        if self._closed:
+            raise HeadgateError("this engine is closed: connect another one")
         try:
             step = next(verb)
             while True:
@@ -232,20 +236,18 @@ class AsyncHeadgate:
         if not call.shared:
             return await self._deliver_alone(call, deadline_ms)
         delivery = self._shared.get(call)
-        leads = delivery is None
         if delivery is None:
             delivery = asyncio.ensure_future(self._deliver_alone(call, deadline_ms))
             self._shared[call] = delivery
             delivery.add_done_callback(lambda done: self._delivered(call, done))
+            return await asyncio.shield(delivery)
         try:
             async with asyncio.timeout(max(0.0, deadline_ms - monotonic_ms()) / 1000):
                 return await asyncio.shield(delivery)
         except TimeoutError:
             raise Unavailable(f"{call.script} had no answer within its deadline") from None
-        except HeadgateError:
-            if leads:
-                raise
-            return await self._deliver_alone(call, deadline_ms)  # another caller's deadline is not this one's
+        except HeadgateError:  # another caller's deadline is not this one's
+            return await self._deliver_alone(call, deadline_ms)
 
     def _delivered(self, call: Call, done: asyncio.Future[Reply]) -> None:
         del self._shared[call]

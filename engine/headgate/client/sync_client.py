@@ -57,6 +57,7 @@ class Headgate:
     ) -> None:
         self._transport = transport
         self._settings = settings
+        self._closed = False
         self._state = opening.new_state(environment, settings, clock)
         self._dispatcher = Dispatcher(self._state.metrics, clock)
         self._server = server
@@ -176,6 +177,7 @@ class Headgate:
 
     def close(self) -> None:
         """Stop listening, close every connection, and stop an embedded server that nobody else uses."""
+        self._closed = True
         if self._listener is not None:
             self._listener.stop()
         self._transport.close()
@@ -199,6 +201,8 @@ class Headgate:
         return self._drive(verb, monotonic_ms() + deadlines * self._settings.deadline_ms)
 
     def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
+        if self._closed:
+            raise HeadgateError("this engine is closed: connect another one")
         try:
             step = next(verb)
             while True:

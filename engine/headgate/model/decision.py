@@ -179,6 +179,9 @@ class Decision:
             "chains": None if self.chains is None else [[node.as_dict() for node in chain] for chain in self.chains],
             "binding": self.binding and self.binding.as_dict(),
             "resets_at": self.resets_at.isoformat() if self.resets_at else None,
+            "numeric_value": None if self.numeric_value is None else as_number(self.numeric_value),
+            "enum_values": list(self.enum_values),
+            "has_unlimited_usage": self.has_unlimited_usage,
             "decided_at": instant(self.decided_at_ms).isoformat(),
         }
 

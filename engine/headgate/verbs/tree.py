@@ -8,7 +8,7 @@ from headgate import entitlements, keys, wire
 from headgate.cache import State
 from headgate.calls import Verb
 from headgate.chains import Budget
-from headgate.errors import ConfigurationKeepsChanging, NotFound
+from headgate.errors import ConfigurationKeepsChanging, InvalidInput, NotFound
 from headgate.model.customer import Customer, PromotionalEntitlement
 from headgate.model.decision import ConstraintState
 from headgate.model.governance import Entity
@@ -28,6 +28,8 @@ def tree(state: State, customer: str, feature: str) -> Verb[Tree]:
         catalog = yield from read_catalog(state, fresh=True)
         if feature not in catalog.features:
             raise NotFound("feature", feature)
+        if not catalog.features[feature].is_metered:
+            raise InvalidInput.of("feature", feature, "is not metered: there is nothing that it has used")
         scanned = yield from scan(state, customer)
         if keys.CUSTOMER not in scanned.documents:
             raise NotFound("customer", customer)
