@@ -27,6 +27,36 @@ def feature_capability(feature: str) -> str:
     return f"feature:{feature}"
 
 
+def currency_capability(currency: str) -> str:
+    """Name a currency as the thing that a budget or a counter is for: its account-level counter is overdraft."""
+    return f"currency:{currency}"
+
+
+def resource_field(resource: str) -> bytes:
+    """Name the document of a resource."""
+    return f"resource:{resource}".encode()
+
+
+def subscriptions_field(resource: str | None = None) -> bytes:
+    """Name the document of a customer's own subscriptions, or of those of one of its resources."""
+    return b"subscriptions" if resource is None else f"subscriptions:{resource}".encode()
+
+
+def ended_subscription_field(subscription: str) -> bytes:
+    """Name the document of a subscription that ended long ago."""
+    return f"ended-subscription:{subscription}".encode()
+
+
+def wallet_field(currency: str, resource: str | None = None) -> bytes:
+    """Name the document of the grants of a wallet."""
+    return f"wallet:{currency}{'' if resource is None else f':{resource}'}".encode()
+
+
+def ended_grant_field(grant: str) -> bytes:
+    """Name the document of a grant that ended long ago."""
+    return f"ended-grant:{grant}".encode()
+
+
 def entitlement_field(feature: str) -> bytes:
     """Name the document of a promotional entitlement."""
     return f"entitlement:{feature}".encode()
@@ -48,14 +78,24 @@ def catalog_field(kind: str, id: str) -> bytes:
 
 
 @lru_cache(maxsize=65_536)
-def account_counter_field(capability: str, resource: str = "") -> bytes:
+def account_counter_field(capability: str, resource: str | None = None) -> bytes:
     """Name an account-level counter: six bytes of a hash of what is counted."""
-    return hashlib.blake2b(f"{capability}\0{resource}".encode(), digest_size=6).digest()
+    return hashlib.blake2b(f"{capability}\0{resource or ''}".encode(), digest_size=6).digest()
 
 
 def counter_place(number: int) -> tuple[int, bytes]:
     """Find the bucket of an entity's or a grant's counter, and its field in there."""
     return number // COUNTERS_A_BUCKET, bytes([number % COUNTERS_A_BUCKET])
+
+
+PERIODS_A_BUCKET: Final = 16
+"""How many periods of recurring grants share a hash."""
+
+
+def recurring_counter_place(definition: str, ordinal: int) -> tuple[str, bytes]:
+    """Find the bucket of a recurring grant's counter, and its field in there: there is one for each period."""
+    field = hashlib.blake2b(f"{definition}\0{ordinal}".encode(), digest_size=6).digest()
+    return f"r{ordinal // PERIODS_A_BUCKET}", field
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +106,9 @@ class CustomerKeys:
     usage: bytes
     config: bytes
 
-    def bucket(self, number: int) -> bytes:
-        """Name the hash of the counters with numbers 64 × number and on."""
-        return b"%b:%d" % (self.usage, number)
+    def bucket(self, name: int | str) -> bytes:
+        """Name the hash of the counters with numbers 64 × name and on, or of some periods of recurring grants."""
+        return f"{self.usage.decode()}:{name}".encode()
 
 
 @dataclass(frozen=True, slots=True)

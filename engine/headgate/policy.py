@@ -43,9 +43,10 @@ from headgate.amounts import parse_amount
 from headgate.errors import InvalidInput, Problem
 from headgate.model.base import Strict, invalid_input
 from headgate.model.catalog import EntityType, Feature, FeatureType
-from headgate.model.customer import Limit, PromotionalEntitlement, Zone
+from headgate.model.customer import PromotionalEntitlement
 from headgate.model.governance import LEVELS_MAX, CadenceText, Scope
 from headgate.model.ids import ID_RULE, Id, is_id
+from headgate.model.terms import Limit, Zone
 from headgate.prepare import CONSTRAINTS_MAX
 
 UNLIMITED: Final = "unlimited"

@@ -69,6 +69,18 @@ def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
     return keys
 
 
+class Currency(Strict):
+    """A currency of credits."""
+
+    id: Id
+    display_name: str = ""
+    description: str = ""
+    symbol: str = ""
+    unit_singular: str = ""
+    unit_plural: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
 class EntityType(Strict):
     """A kind of governed thing, and the dimension names that carry its ids (at most two, contract C.1)."""
 

@@ -1,54 +1,15 @@
-"""Customers, and what they were given directly."""
+"""Customers, their resources, and what they were given directly."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from headgate.amounts import parse_amount
 from headgate.model.base import Strict
 from headgate.model.ids import Id
-from headgate.periods import MonthlyReset, ResetPeriod, WeeklyReset, reset_schedule
-
-INSTANT_MAX_MS = 253_402_300_799_999
-"""The last millisecond of the year 9999."""
-
-
-def _limit(value: object) -> float | None:
-    if value is None:
-        return None
-    try:
-        return float(parse_amount(value))
-    except ValueError as error:
-        raise ValueError(str(error).rsplit(": ", 1)[-1]) from None
-
-
-Limit = Annotated[float | None, BeforeValidator(_limit)]
-"""A limit: an amount of at least 0 in the exact range, or None for none."""
-
-InstantMs = Annotated[int, Field(ge=0, le=INSTANT_MAX_MS)]
-"""An instant in epoch milliseconds."""
-
-
-def _zone(name: str) -> str:
-    reset_schedule(ResetPeriod.DAY, anchor_ms=0, zone=name)
-    return name
-
-
-Zone = Annotated[str, AfterValidator(_zone)]
-"""An IANA zone name."""
-
-
-def _according_to(value: object) -> object:
-    for choices in (WeeklyReset, MonthlyReset):
-        if isinstance(value, str) and value in [choice.value for choice in choices]:
-            return choices(value)
-    return value
-
-
-AccordingTo = Annotated[WeeklyReset | MonthlyReset, BeforeValidator(_according_to)]
-"""What a weekly or monthly reset goes by."""
+from headgate.model.terms import EntitlementTerms, InstantMs
+from headgate.periods import reset_schedule
 
 
 class Customer(Strict):
@@ -63,34 +24,36 @@ class Customer(Strict):
     archived_at_ms: InstantMs | None = None
 
 
-class PromotionalEntitlement(Strict):
-    """What a customer was given directly: access to one feature, with its limit and its reset.
+class Resource(Strict):
+    """A sub-account of a customer, such as a site: with subscriptions, account-level counters and wallets of its own.
 
-    `usage_limit` is the limit of a metered feature and the value of a numeric one. A soft limit is shown and does not
-    refuse. `reset_anchor_ms` stands for the subscription's start; it defaults to the instant of the first write.
+    Entity budgets are the customer's, and shared by all resources.
     """
 
-    feature: Id
-    usage_limit: Limit = None
-    has_unlimited_usage: bool = False
-    has_soft_limit: bool = False
-    enum_values: tuple[str, ...] = Field(default=(), strict=False)
-    reset_period: ResetPeriod | None = Field(default=None, strict=False)
-    reset_according_to: AccordingTo | None = None
+    id: Id
+    display_name: str = ""
+    metadata: dict[str, str] = Field(default_factory=dict)
+    created_at_ms: InstantMs
+    updated_at_ms: InstantMs
+
+
+class PromotionalEntitlement(EntitlementTerms):
+    """What a customer was given directly: access to one feature, for the customer and each of its resources.
+
+    `reset_anchor_ms` stands for the subscription's start; it defaults to the instant of the first write. It ends at
+    `expires_at_ms` (exclusive), or never.
+    """
+
     reset_anchor_ms: InstantMs | None = None
-    zone: Zone = "UTC"
+    expires_at_ms: InstantMs | None = None
     revoked_at_ms: InstantMs | None = None
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        if self.has_unlimited_usage and self.usage_limit is not None:
-            raise ValueError("usage_limit: an unlimited entitlement has none")
-        if self.reset_according_to is not None and self.reset_period is None:
-            raise ValueError("reset_according_to: goes with a reset_period of WEEK or MONTH")
-        if self.reset_period is not None:
+    def _anchor_fits(self) -> Self:
+        if self.reset_period is not None and self.reset_anchor_ms is not None:
             reset_schedule(
                 self.reset_period,
-                anchor_ms=self.reset_anchor_ms or 0,
+                anchor_ms=self.reset_anchor_ms,
                 according_to=self.reset_according_to,
                 zone=self.zone,
             )

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from headgate.model.base import Strict
-from headgate.model.customer import InstantMs, Limit, Zone
 from headgate.model.ids import Id
+from headgate.model.terms import InstantMs, Limit, Zone
 from headgate.periods import Cadence
 
 LEVELS_MAX = 4
