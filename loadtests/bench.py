@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from bench_credits import CREDITS_ENVIRONMENT, SAMPLE, WALLETS, calls_a_consume, measure_edits, write_wallets
 from bench_customers import ENVIRONMENT, BenchCustomer, write_catalog, write_customer
 from bench_library import PATIENT, measure_loading, measure_tasks, measure_threads, run_storm
 from bench_scripts import WINDOW, ScriptBench, ScriptTimes
@@ -44,6 +45,7 @@ class Plan:
     load_calls: int
     library_rounds: int
     library_calls: int
+    edit_rounds: int
 
     @property
     def largest(self) -> int:
@@ -53,12 +55,13 @@ class Plan:
     @property
     def steps(self) -> int:
         """How far the progress bar goes for one server."""
-        return len(self.sizes) * (self.script_rounds + 1) + self.load_rounds + 2 * self.library_rounds + 1
+        of_customers = (len(self.sizes) + len(WALLETS)) * (self.script_rounds + 1)
+        return of_customers + self.load_rounds + 2 * self.library_rounds + self.edit_rounds + 3
 
 
 SIZES = (SMALL, MIDDLE, 1_000, 100_000)
-FULL = Plan(SIZES, 600, 40, 50, 15, 1_500)
-QUICK = Plan(SIZES, 100, 10, 30, 5, 500)
+FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30)
+QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,8 @@ class Bench:
             self._measure_bytes(customers)
             self._measure_loading(engine, customers)
             self._measure_library(engine, customers[MIDDLE])
+        self._measure_credits()
+        self._measure_edits()
         self._measure_storm()
         return self.report
 
@@ -219,6 +224,40 @@ class Bench:
             detail = f"{middle(each.ours):,.0f}/s ÷ {middle(each.bare):,.0f}/s"
             self._row(name, f"{title} ÷ redis-py EVALSHA `return 1`", each.ratio, None, detail)
 
+    def _measure_credits(self) -> None:
+        self._say("writing wallets")
+        with Headgate.connect(self._url, environment=CREDITS_ENVIRONMENT, settings=PATIENT) as engine:
+            customers = write_wallets(engine)
+            bench = ScriptBench(engine, self._client)
+            for grants, customer in customers.items():
+                self._advance()
+                self._say(f"script time with a wallet of {grants} grants")
+                times = bench.measure(customer, rounds=self._plan.script_rounds, advance=self._advance)
+                self._row(
+                    f"credits_cost_{grants}",
+                    f"consume paid in credits ÷ its own bare commands, {grants} grants",
+                    times.cost,
+                    None,
+                    f"{middle(times.consume_us):.1f} µs ÷ {middle(times.bare_us):.1f} µs",
+                )
+            bench.close()
+            calls = max(calls_a_consume(engine, self._client, customer) for customer in customers.values())
+        self._row("credits_calls", "script calls that such a consume sends", calls, 1)
+
+    def _measure_edits(self) -> None:
+        self._say("editing a plan of many customers, and one of few")
+        large, small, rounds = self._plan.largest, SMALL, self._plan.edit_rounds
+        times = measure_edits(self._url, self._client, large, small, rounds=rounds, advance=self._advance)
+        self._row(
+            f"plan_edit_ratio_{large}",
+            f"editing a plan, {large:,} customers ÷ {small}",
+            times.ratio,
+            1.3,
+            f"{middle(times.large_ms):.1f} ms ÷ {middle(times.small_ms):.1f} ms",
+        )
+        title = f"  of {SAMPLE} customers asked, not told of the edit at once"
+        self._row("plan_edit_unseen", title, times.unseen, 0)
+
     def _measure_storm(self) -> None:
         self._say("the storm")
         seen = run_storm(self._url)
@@ -292,7 +331,8 @@ def main() -> int:
     console.print(table_of(reports))
     console.print(
         f"medians of pairs, in turn: scripts {plan.script_rounds} × {WINDOW} calls, "
-        f"loads {plan.load_rounds} × {plan.load_calls}, throughput {plan.library_rounds} × {plan.library_calls}; "
+        f"loads {plan.load_rounds} × {plan.load_calls}, throughput {plan.library_rounds} × {plan.library_calls}, "
+        f"edits {plan.edit_rounds}; "
         f"Python {sys.version.split()[0]}, redis-py {redis.__version__}, {os.cpu_count()} processors; "
         f"{time.perf_counter() - began_s:.0f} s"
     )

@@ -86,7 +86,7 @@ def write_customer(engine: Headgate, client: redis.Redis, size: int) -> BenchCus
         engine.consume(customer.id, feature=FEATURE).require()
         expected = USED
     else:
-        _write_through_the_library(engine, customer)
+        write_entities(engine, customer)
         expected = 1.0
     chance = random.Random(size)
     for _ in range(16):
@@ -94,7 +94,8 @@ def write_customer(engine: Headgate, client: redis.Redis, size: int) -> BenchCus
     return customer
 
 
-def _write_through_the_library(engine: Headgate, customer: BenchCustomer) -> None:
+def write_entities(engine: Headgate, customer: BenchCustomer) -> None:
+    """Write entities with a budget each through the library, and consume of every one."""
     for first in range(0, customer.size, UPSERTS):
         places = range(first, min(first + UPSERTS, customer.size))
         engine.governance.put_entities(

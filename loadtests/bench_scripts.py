@@ -2,9 +2,10 @@
 
 The commands sent are those that the library sends: prepared requests, loaded through it, bound to an amount and a
 moment. The bare script of a request issues the same commands on the same keys and arguments, writes back the values
-that it read, and answers with as many bytes; it is straight-line code, without a loop or a decision. The least that a
-script can do is `return 1`: once without keys and arguments, and once with those of the consume. The four run in turn,
-forwards and backwards, and the server's own statistics say how long each took.
+that it read, and answers with as many bytes; it is straight-line code, without a loop or a decision. Of a wallet it
+reads overdraft and every grant, and writes the grant that pays. The least that a script can do is `return 1`: once
+without keys and arguments, and once with those of the consume. The four run in turn, forwards and backwards, and the
+server's own statistics say how long each took.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from redis.connection import Connection
 
 from headgate import Headgate
 from headgate.calls import Call
-from headgate.prepare import PreparedRequest
+from headgate.prepare import PreparedRequest, PreparedWallet
 from headgate.scripts import Script, load_scripts
 from headgate.wire import MOMENT, Status
 
@@ -32,9 +33,10 @@ WINDOW = 30
 """How many commands a round sends at once: so few that a round is over before the kernel gives others a turn."""
 
 HOUR_MS = 3_600_000
-FIELDS_FROM = 5
-"""The argument from which on the fields of the counters stand."""
+FIELDS_FROM, FIELDS_FROM_WITH_WALLET, OVERDRAFT = 5, 9, 7
+"""The argument from which on the fields of the counters stand, without a wallet and with one; the overdraft's field."""
 
+NUMBER_BYTES, COUNTER_BYTES = 8, 16
 CONSTRAINTS = 4
 
 
@@ -68,12 +70,12 @@ def median_ratio(these: Sequence[float], those: Sequence[float]) -> float:
     return statistics.median(this / that for this, that in zip(these, those, strict=True))
 
 
-def bare_script(layout: bytes) -> str:
+def bare_script(shape: PreparedRequest) -> str:
     """Write the commands of a consume whose counters lie like this, with no logic around them."""
     reads = ["local call = redis.call", "call('GET', KEYS[1])", "call('TIME')"]
     writes, values = [], []
-    argument = FIELDS_FROM
-    for key, count in enumerate(layout, start=2):
+    argument = FIELDS_FROM if shape.wallet is None else FIELDS_FROM_WITH_WALLET
+    for key, count in enumerate(shape.layout, start=2):
         fields = [f"ARGV[{number}]" for number in range(argument, argument + count)]
         wanted = ["'@v'", *fields] if key == 2 else fields
         found = [f"read{key}[{place + (key == 2)}]" for place in range(1, count + 1)]
@@ -82,8 +84,29 @@ def bare_script(layout: bytes) -> str:
         writes.append(f"call('HSET', KEYS[{key}], {', '.join(pairs)})")
         argument += count
         values += found
+    if shape.wallet is not None:
+        of_wallet, payment, told = _bare_wallet(shape.wallet, argument)
+        reads, writes, values = reads + of_wallet, [*writes, payment], values + told
     answer = f"return {{ {Status.GRANTED:d}, {HOUR_MS}, {', '.join(values)} }}"
     return "\n".join([*reads, *writes, answer])
+
+
+def _bare_wallet(wallet: PreparedWallet, argument: int) -> tuple[list[str], str, list[str]]:
+    """The commands that read a wallet, the one that writes the grant that pays, and what is answered of it."""
+    reads, found, fields = [f"call('HGET', KEYS[2], ARGV[{OVERDRAFT}])"], [], []
+    _, counts, _ = wallet.args
+    for key, count in enumerate(counts, start=3):
+        if count:
+            wanted = [f"ARGV[{number}]" for number in range(argument, argument + count)]
+            reads.append(f"local grants{key} = call('HMGET', KEYS[{key}], {', '.join(wanted)})")
+            found += [(key, f"grants{key}[{place}]") for place in range(1, count + 1)]
+            fields += wanted
+            argument += count
+    paying = wallet.places[0] - 1
+    key, value = found[paying]
+    payment = f"call('HSET', KEYS[{key}], {fields[paying]}, {value})"
+    taken = f"'{'-' * NUMBER_BYTES * (1 + len(found))}'"
+    return reads, payment, [taken, f"'{'-' * COUNTER_BYTES}'", *(value for _, value in found)]
 
 
 class ScriptBench:
@@ -95,24 +118,24 @@ class ScriptBench:
         self._supports_flags = int(client.info("server")["redis_version"].split(".")[0]) >= 7
         self._connection: Connection = client.connection_pool.get_connection()
 
-    def consume_script(self) -> Script:
+    def consume_script(self, name: str = "consume") -> Script:
         """The script as the library sends it to this server."""
-        return load_scripts(server_supports_flags=self._supports_flags)["consume"]
+        return load_scripts(server_supports_flags=self._supports_flags)[name]
 
     def measure(self, customer: BenchCustomer, *, rounds: int, advance: Callable[[], None]) -> ScriptTimes:
         """Measure one customer; `advance` is told of every round. Everything runs once before, to warm up."""
         chance = random.Random(customer.size)
         shapes = [load_request(self._engine, customer, customer.dimensions(chance)) for _ in range(SHAPES)]
         assert all(len(shape.constraints) == CONSTRAINTS for shape in shapes)
-        consume = self._client.script_load(self.consume_script().source)
-        nothing = self._client.script_load("return 1")
-        bare = {layout: self._load_bare(layout) for layout in {shape.layout for shape in shapes}}
-
         moment = MOMENT.pack(self._server_now_ms() + HOUR_MS, 0.0)
         asked = [_moved(shape, moment) for shape in shapes]
+        consume = self._client.script_load(self.consume_script(asked[0].script).source)
+        nothing = self._client.script_load("return 1")
+        bare = [bare_script(shape) for shape in shapes]
+        loaded = {source: self._load_bare(source) for source in set(bare)}
         variants = [
             self._windows([_command(consume, call) for call in asked]),
-            self._windows([_command(bare[shape.layout], call) for shape, call in zip(shapes, asked, strict=True)]),
+            self._windows([_command(loaded[source], call) for source, call in zip(bare, asked, strict=True)]),
             self._windows([("EVALSHA", nothing, 0)] * SHAPES),
             self._windows([_command(nothing, call) for call in asked]),
         ]
@@ -133,9 +156,9 @@ class ScriptBench:
         """Give the connection back."""
         self._client.connection_pool.release(self._connection)
 
-    def _load_bare(self, layout: bytes) -> str:
+    def _load_bare(self, source: str) -> str:
         first_line = "#!lua\n" if self._supports_flags else ""
-        sha1: str = self._client.script_load(first_line + bare_script(layout))
+        sha1: str = self._client.script_load(first_line + source)
         return sha1
 
     def _server_now_ms(self) -> int:

@@ -5,9 +5,10 @@
     make load ARGS="--url redis://host:6379"  on a server of yours, in an environment of its own
 
 A storm is 1,000 attempts for one unit each, all at once, over 8 leaves of one team of one organisation. 100 fit. The
-limit sits on the leaves (13 or 12 each), on the team (middle) or on the organisation (top); every other node only
-counts. The attempts come from threads, from asyncio tasks, or from 4 processes of 250 tasks. Right is: 100 granted,
-900 refused by the constraint that has the limit, no errors, and nothing of the refused on any counter.
+limit sits on the leaves (13 or 12 each), on the team (middle) or on the organisation (top), or is what 7 small grants
+of a wallet pay for (wallet), at 3 credits a unit; every other node only counts. The attempts come from threads, from
+asyncio tasks, or from 4 processes of 250 tasks. Right is: 100 granted, 900 refused by the constraint that has the
+limit, no errors, nothing of the refused on any counter, and of each grant as much used as the attempts were told.
 """
 
 from __future__ import annotations
@@ -33,18 +34,27 @@ from typing import Any
 import headgate
 from headgate import AsyncHeadgate, Headgate
 from headgate.client.embedded import EmbeddedServer
+from headgate.clock import monotonic_ms
+from headgate.model.credits import GrantState
 from headgate.model.decision import Decision
 from headgate.settings import Settings
 
 CUSTOMER = "cus-storm"
 FEATURE = "feature-calls"
+CURRENCY = "credits"
+RATE = 3.0
+"""What a unit costs where it is paid in credits: grants that do not divide by it are used up across attempts."""
+GRANTS = 7
 LEAVES = tuple(f"agent-{number}" for number in range(1, 9))
 PLACES = ("leaf", "middle", "top")
+WALLET = "wallet"
 KINDS = ("threads", "tasks", "processes")
 PROCESSES = 4
 CALM = Settings(deadline_ms=60_000, setup_deadline_ms=60_000, connections_max=32, partitions=4)
 """Nobody in a storm gives up waiting: an attempt that times out would say nothing about the limit. All attempts are for
 one customer, so they meet in one partition, however many there are."""
+TOGETHER_MAX_MS = 60_000
+"""How long attempts are repeated at most where nobody tells them to stop: a test has failed by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +75,19 @@ class Storm:
             **{leaf: part if self.place == "leaf" else None for leaf, part in zip(LEAVES, parts, strict=True)},
         }
 
+    def grants(self) -> list[int]:
+        """What each grant of the wallet has; all of them pay for the limit."""
+        credits = int(self.limit * RATE)
+        return [credits // GRANTS + (index < credits % GRANTS) for index in range(GRANTS)]
+
     def refusing(self, leaf: str) -> str:
         """The name of the constraint that has to refuse an attempt of a leaf."""
-        return {"leaf": leaf, "middle": "team", "top": "org"}[self.place]
+        return {"leaf": leaf, "middle": "team", "top": "org", WALLET: f"wallet {CURRENCY}"}[self.place]
+
+    @property
+    def reason(self) -> str:
+        """Why an attempt has to be refused."""
+        return "InsufficientCredits" if self.place == WALLET else "BudgetExceeded"
 
 
 @dataclass(slots=True)
@@ -79,29 +99,56 @@ class Seen:
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By leaf, reason, and the name of the binding constraint."""
     errors: Counter[str] = field(default_factory=Counter)
+    charged: dict[str, float] = field(default_factory=dict)
+    """Credits, by grant; what was taken beyond the grants is `overdraft`."""
+    last_charged_ms: dict[str, int] = field(default_factory=dict)
+    """The latest instant at which a call was decided that took from a grant."""
 
     def add(self, leaf: str, outcome: Decision | BaseException) -> None:
         if isinstance(outcome, BaseException):
             self.errors[f"{type(outcome).__name__}: {outcome}"] += 1
         elif outcome.granted:
             self.granted[leaf] += 1
+            self._add_charges(outcome)
         else:
             self.refused[leaf, str(outcome.reason), outcome.binding.name if outcome.binding else "nobody"] += 1
+
+    def _add_charges(self, decision: Decision) -> None:
+        taken = sum(charge.amount for charge in decision.charges)
+        if taken != (RATE if decision.wallet else 0):
+            self.errors[f"a consume of {RATE:g} credits took {taken:g}"] += 1
+        for charge in decision.charges:
+            name = charge.grant or "overdraft"
+            self.charged[name] = self.charged.get(name, 0) + charge.amount
+            self.last_charged_ms[name] = max(decision.decided_at_ms, self.last_charged_ms.get(name, 0))
 
     def add_all(self, other: Seen) -> None:
         self.granted += other.granted
         self.refused += other.refused
         self.errors += other.errors
+        for name, amount in other.charged.items():
+            self.charged[name] = self.charged.get(name, 0) + amount
+        for name, at_ms in other.last_charged_ms.items():
+            self.last_charged_ms[name] = max(at_ms, self.last_charged_ms.get(name, 0))
 
     def to_json(self) -> str:
         refused = [[*key, count] for key, count in self.refused.items()]
-        return json.dumps({"granted": self.granted, "refused": refused, "errors": self.errors})
+        return json.dumps(
+            {
+                "granted": self.granted,
+                "refused": refused,
+                "errors": self.errors,
+                "charged": self.charged,
+                "last_charged_ms": self.last_charged_ms,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Seen:
         told = json.loads(text)
         refused = Counter({(leaf, reason, name): count for leaf, reason, name, count in told["refused"]})
-        return cls(Counter(told["granted"]), refused, Counter(told["errors"]))
+        granted, errors = Counter(told["granted"]), Counter(told["errors"])
+        return cls(granted, refused, errors, told["charged"], told["last_charged_ms"])
 
 
 def prepare(engine: Headgate, storm: Storm) -> None:
@@ -110,7 +157,7 @@ def prepare(engine: Headgate, storm: Storm) -> None:
     types = {"org": "orgId", "team": "teamId", "agent": "agentId"}
     engine.catalog.put_entity_types([{"id": kind, "attribution_keys": (key,)} for kind, key in types.items()])
     engine.customers.put(CUSTOMER, name="Storm")
-    engine.customers.grant_entitlement(CUSTOMER, {"feature": FEATURE, "has_unlimited_usage": True})
+    entitle(engine, storm)
     nodes = {"org": ("org", None), "team": ("team", "org")} | dict.fromkeys(LEAVES, ("agent", "team"))
     engine.governance.put_entities(CUSTOMER, [{"id": node, "type": kind} for node, (kind, _) in nodes.items()])
     limits = storm.limits()
@@ -121,41 +168,78 @@ def prepare(engine: Headgate, storm: Storm) -> None:
     engine.governance.put_assignments(CUSTOMER, assignments)
 
 
+def entitle(engine: Headgate, storm: Storm) -> None:
+    """Entitle to the feature without a limit; where the wallet is the limit, let a plan say what a unit costs."""
+    terms: dict[str, Any] = {"feature": FEATURE, "has_unlimited_usage": True}
+    if storm.place != WALLET:
+        engine.customers.grant_entitlement(CUSTOMER, terms)
+        return
+    terms["credit_rate"] = {"currency": CURRENCY, "amount": RATE}
+    engine.catalog.put_currencies([{"id": CURRENCY}])
+    engine.catalog.put_plans([{"id": "plan-storm", "entitlements": [terms]}])
+    engine.subscriptions.provision(CUSTOMER, {"plan": "plan-storm"})
+    for place, amount in enumerate(storm.grants()):
+        grant = {"id": f"grant-{place}", "currency": CURRENCY, "amount": amount, "priority": 10 * (GRANTS - place)}
+        engine.credits.grant(CUSTOMER, grant)
+
+
 def leaves_of(attempts: int) -> list[str]:
     return [LEAVES[number % len(LEAVES)] for number in range(attempts)]
 
 
-def by_threads(url: str, environment: str, leaves: Sequence[str]) -> Seen:
-    """One thread an attempt, all let go at the same instant, on one client."""
+def by_threads(url: str, environment: str, leaves: Sequence[str], until: str | None = None) -> Seen:
+    """One thread an attempt, all let go at the same instant, on one client; repeated until a grant is in the wallet."""
     seen = Seen()
-    start = threading.Barrier(len(leaves))
+    start, stop_ms = threading.Barrier(len(leaves)), monotonic_ms() + TOGETHER_MAX_MS
     with Headgate.connect(url, environment=environment, settings=CALM) as engine:
 
         def attempt(leaf: str) -> Decision | BaseException:
-            start.wait()
             try:
                 return engine.consume(CUSTOMER, feature=FEATURE, amount=1, dimensions={"agentId": leaf})
             except Exception as error:
                 return error
 
+        def attempts(leaf: str) -> list[Decision | BaseException]:
+            start.wait()
+            outcomes = [attempt(leaf)]
+            while not is_over(outcomes[-1], until, stop_ms):
+                outcomes.append(attempt(leaf))
+            return outcomes
+
         with ThreadPoolExecutor(max_workers=len(leaves)) as pool:
-            for leaf, outcome in zip(leaves, pool.map(attempt, leaves), strict=True):
-                seen.add(leaf, outcome)
+            for leaf, outcomes in zip(leaves, pool.map(attempts, leaves), strict=True):
+                for outcome in outcomes:
+                    seen.add(leaf, outcome)
     return seen
 
 
-async def by_tasks(engine: AsyncHeadgate, leaves: Sequence[str]) -> Seen:
-    """One asyncio task an attempt, all on one client."""
-    attempts = (engine.consume(CUSTOMER, feature=FEATURE, amount=1, dimensions={"agentId": leaf}) for leaf in leaves)
-    seen = Seen()
-    for leaf, outcome in zip(leaves, await asyncio.gather(*attempts, return_exceptions=True), strict=True):
-        seen.add(leaf, outcome)
+async def by_tasks(engine: AsyncHeadgate, leaves: Sequence[str], until: str | None = None) -> Seen:
+    """One asyncio task an attempt, all on one client; repeated until a grant is in the wallet."""
+    seen, stop_ms = Seen(), monotonic_ms() + TOGETHER_MAX_MS
+
+    async def attempts(leaf: str) -> None:
+        outcome: Decision | BaseException | None = None
+        while outcome is None or not is_over(outcome, until, stop_ms):
+            try:
+                outcome = await engine.consume(CUSTOMER, feature=FEATURE, amount=1, dimensions={"agentId": leaf})
+            except Exception as error:
+                outcome = error
+            seen.add(leaf, outcome)
+
+    await asyncio.gather(*map(attempts, leaves))
     return seen
 
 
-async def one_client(url: str, environment: str, leaves: Sequence[str]) -> Seen:
+def is_over(outcome: Decision | BaseException, until: str | None, stop_ms: float) -> bool:
+    """Whether this was the last attempt of its thread or task: at once, or when a grant of a name is in the wallet."""
+    if until is None or isinstance(outcome, BaseException) or monotonic_ms() > stop_ms:
+        return True
+    return outcome.wallet is not None and any(grant.id == until for grant in outcome.wallet.grants)
+
+
+async def one_client(url: str, environment: str, leaves: Sequence[str], until: str | None = None) -> Seen:
     async with AsyncHeadgate.connect(url, environment=environment, settings=CALM) as engine:
-        return await by_tasks(engine, leaves)
+        return await by_tasks(engine, leaves, until)
 
 
 class Crew:
@@ -177,11 +261,12 @@ class Crew:
         for worker in self._workers:
             worker.communicate()
 
-    def attempt(self, environment: str, leaves: Sequence[str]) -> Seen:
+    def attempt(self, environment: str, leaves: Sequence[str], until: str | None = None) -> Seen:
         """Make all attempts, and return what they were told."""
         seen = Seen()
         for number, worker in enumerate(self._workers):
-            self._tell(worker, json.dumps({"environment": environment, "leaves": leaves[number::PROCESSES]}))
+            orders = {"environment": environment, "leaves": leaves[number::PROCESSES], "until": until}
+            self._tell(worker, json.dumps(orders))
         for worker in self._workers:
             assert self._hear(worker) == "ready", "a worker did not come up; what it said stands above"
         for worker in self._workers:
@@ -208,7 +293,7 @@ async def work(url: str) -> None:
             await engine.check(CUSTOMER, feature=FEATURE, requested_usage=0)
             print("ready", flush=True)
             await asyncio.to_thread(sys.stdin.readline)
-            print((await by_tasks(engine, orders["leaves"])).to_json(), flush=True)
+            print((await by_tasks(engine, orders["leaves"], orders["until"])).to_json(), flush=True)
 
 
 def run(url: str, storm: Storm, crew: Crew) -> list[str]:
@@ -224,7 +309,8 @@ def run(url: str, storm: Storm, crew: Crew) -> list[str]:
                 seen = asyncio.run(one_client(url, environment, leaves))
             case _:
                 seen = crew.attempt(environment, leaves)
-        return list(wrong(storm, seen, counters(engine)))
+        ledger = engine.credits.grants(CUSTOMER, currency=CURRENCY) if storm.place == WALLET else []
+        return [*wrong(storm, seen, counters(engine)), *wrong_ledger(seen, ledger)]
 
 
 def counters(engine: Headgate) -> dict[str, float]:
@@ -242,19 +328,44 @@ def wrong(storm: Storm, seen: Seen, used: dict[str, float]) -> Iterator[str]:
     if refused != storm.attempts - storm.limit:
         yield f"{refused} were refused, not {storm.attempts - storm.limit}"
     for (leaf, reason, name), count in seen.refused.items():
-        if (reason, name) != ("BudgetExceeded", storm.refusing(leaf)):
+        if (reason, name) != (storm.reason, storm.refusing(leaf)):
             yield f"{count} refusals of {leaf} name {name} ({reason}), not {storm.refusing(leaf)}"
     for error, count in seen.errors.items():
         yield f"{count} times an error: {error}"
+    yield from wrong_counters(seen, used)
+
+
+def wrong_counters(seen: Seen, used: dict[str, float]) -> Iterator[str]:
+    """Say where the counters are not what was granted."""
+    granted = seen.granted.total()
     expected = {"account": granted, "org": granted, "team": granted} | {leaf: seen.granted[leaf] for leaf in LEAVES}
     if used != expected:
         yield f"the counters stand at {used}, and {expected} were granted"
 
 
+def wrong_ledger(seen: Seen, ledger: Sequence[GrantState]) -> Iterator[str]:
+    """Say where what became of the grants is not what the attempts were told."""
+    for grant in ledger:
+        charged = seen.charged.get(grant.id, 0)
+        if grant.consumed != charged:
+            yield f"{grant.consumed:g} of {grant.id} are used, and {charged:g} were charged"
+        if not 0 <= grant.consumed <= grant.amount:
+            yield f"{grant.consumed:g} of {grant.id} are used, and it had {grant.amount:g}"
+        parts = (grant.left, grant.held, grant.consumed, grant.expired, grant.voided)
+        if sum(parts) != grant.amount:
+            yield f"of {grant.amount:g} of {grant.id}, {parts} are left, held, used, expired and voided"
+        last_ms = seen.last_charged_ms.get(grant.id, 0)
+        if grant.expires_at_ms is not None and last_ms >= grant.expires_at_ms:
+            yield f"{grant.id} was charged at {last_ms}, and expired at {grant.expires_at_ms}"
+    paid, cost = sum(grant.consumed for grant in ledger), seen.granted.total() * RATE
+    if ledger and paid != cost:
+        yield f"{paid:g} credits are used, and {cost:g} were granted"
+
+
 def storms(url: str, rounds: int, attempts: int, limit: int) -> Iterator[bool]:
     """Run every storm in every round, print how it went, and say of each whether it was wrong."""
     with Crew(url) as crew:
-        for number, kind, place in itertools.product(range(1, rounds + 1), KINDS, PLACES):
+        for number, kind, place in itertools.product(range(1, rounds + 1), KINDS, (*PLACES, WALLET)):
             began_s = time.perf_counter()
             problems = run(url, Storm(place, kind, attempts, limit), crew)
             took_s = time.perf_counter() - began_s

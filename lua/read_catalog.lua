@@ -1,21 +1,27 @@
--- read_catalog: every document of the catalog, and its token, in one step.
+-- read_catalog: every document of the catalog, its token, and the server's time, in one step.
+--
+-- It asks nothing of the environment's clock, so that a catalog can be read whatever the client was told.
 --
 -- FLAGS  no-writes
 -- KEYS
---   [1] catalog  hash   one document a field; its token
+--   [1] catalog  hash     one document a field; its token in @token
 -- ARGV
---   (none)
+--   [1] moment   doubles  not after, given now (epoch ms)
 -- REPLY
---   {status, field, document, field, document…}
+--   {status, server_now_ms, field, document, field, document…}
 --   8 done
 -- ERRORS
 --   (none)
 -- COST
---   HGETALL: 1 call, O(documents)
+--   TIME, HGETALL: 2 calls, O(documents)
 -- @include lib/statuses
+-- @include lib/clock
 
-local catalog = KEYS[1]
+local catalog, moment = KEYS[1], ARGV[1]
+local call = redis.call
 
-local documents = redis.call('HGETALL', catalog)
-table.insert(documents, 1, DONE)
-return documents
+local _, given_now_ms = struct.unpack('<dd', moment)
+local documents = call('HGETALL', catalog)
+local reply = { DONE, clock_now_ms(call, given_now_ms) }
+for index = 1, #documents do reply[index + 2] = documents[index] end
+return reply

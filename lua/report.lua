@@ -26,10 +26,9 @@
 -- COST
 --   GET, TIME, HMGET, HSET: 4 calls, and 2 for each bucket, O(constraints)
 -- @include lib/statuses
--- @include lib/amounts
 -- @include lib/clock
--- @include lib/counters
 -- @include lib/guard
+-- @include lib/tally
 
 local request, layout, behaviour, dated_ms, fields = ARGV[3], ARGV[4], ARGV[5], struct.unpack('<d', ARGV[6]), 7
 local call = redis.call
@@ -38,48 +37,15 @@ local counts = { layout:byte(1, -1) }
 local status, now_ms, first_amount, second_amount, position, values = guard(call, KEYS, ARGV, request, counts, fields)
 if status then return { status, now_ms } end
 
--- What a counter holds after the amount, and what of the amount was applied.
-local function count(used, amount, start_ms)
-  if amount < 0 and dated_ms < start_ms then return used, 0 end
-  if amount < 0 and -amount >= used then return 0, add(0, -used) end
-  return add(used, amount), amount
-end
-
-local reply, writes, applied = { DONE, now_ms, '' }, {}, {}
-local amounts = { first_amount, second_amount }
-local field, skip, wild = fields, 1, 0
-for key = 2, #KEYS do
-  local size = counts[key - 1]
-  if key > 2 then
-    values, skip = call('HMGET', KEYS[key], unpack(ARGV, field, field + size - 1)), 0
-  end
-  local pairs_of_key = {}
-  for offset = 1, size do
-    local _, start_ms, length_ms, section
-    _, start_ms, length_ms, section, position = struct.unpack('<dddB', request, position)
-    local start, used, held, was_wild = read_counter(values[offset + skip], start_ms, length_ms, now_ms)
-    local after, change
-    if behaviour == 'SET' and key == 2 then
-      after, change = used, 0
-      if not (dated_ms < start) then after, change = amounts[section], add(amounts[section], -used) end
-      amounts[section] = change
-    else
-      after, change = count(used, amounts[section], start)
-    end
-    if not (after and change and after <= WHOLE_MAX and change == change) then
-      return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
-    end
-    local counter = write_counter(start, after, held)
-    pairs_of_key[offset * 2 - 1], pairs_of_key[offset * 2] = ARGV[field], counter
-    reply[#reply + 1], applied[#applied + 1] = counter, struct.pack('<d', change)
-    field, wild = field + 1, wild + was_wild
-  end
-  writes[key] = pairs_of_key
-end
+local reply, amounts = { DONE, now_ms, '' }, { first_amount, second_amount }
+local applied, writes, wild = tally(
+  call, KEYS, ARGV, request, counts, fields, now_ms, amounts, position, values, behaviour, dated_ms, reply
+)
+if not applied then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end
 
 reply[3] = table.concat(applied)
-for key = 2, #KEYS do
-  if writes[key][1] then call('HSET', KEYS[key], unpack(writes[key])) end
+for index = 1, #counts do
+  if writes[index][1] then call('HSET', KEYS[index + 1], unpack(writes[index])) end
 end
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

@@ -21,19 +21,20 @@ _CONTEXT = Context(prec=40, rounding=ROUND_HALF_UP, traps=[InvalidOperation])
 
 
 class AmountOutOfRange(ArithmeticError):
-    """The sum of two amounts can't be kept exactly: give the counter a correction, or count in a larger unit.
+    """The sum (or the product) of two amounts can't be kept exactly: correct the counter, or count in a larger unit.
 
     `left` and `right` are the two amounts.
     """
 
-    def __init__(self, left: float, right: float) -> None:
-        super().__init__(left, right)
+    def __init__(self, left: float, right: float, result: str = "sum") -> None:
+        super().__init__(left, right, result)
         self.left = left
         self.right = right
+        self.result = result
 
     def __str__(self) -> str:
         return (
-            f"the sum of {_shown(self.left)} and {_shown(self.right)} is out of range: "
+            f"the {self.result} of {_shown(self.left)} and {_shown(self.right)} is out of range: "
             f"whole numbers go to {WHOLE_MAX}, fractions stay below {FRACTION_BELOW}"
         )
 
@@ -84,6 +85,17 @@ def add(left: float, right: float) -> float:
     if not abs(total) < FRACTION_BELOW:
         raise AmountOutOfRange(left, right)
     return total
+
+
+def multiply(amount: float, times: float) -> float:
+    """Multiply an amount by a rate or a quantity exactly, rounded half away from zero to 5 decimals.
+
+    Raises AmountOutOfRange where the product can't be kept.
+    """
+    try:
+        return float(parse_amount(Decimal(repr(amount)) * Decimal(repr(times)), negative=True))
+    except ValueError:
+        raise AmountOutOfRange(amount, times, "product") from None
 
 
 def as_number(amount: float) -> float | int:

@@ -15,12 +15,14 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from headgate.keys import Keyspace
-from headgate.model.catalog import EntityType, Feature
+from headgate.model.catalog import Currency, EntityType, Feature
+from headgate.model.packages import Addon, Packages, Plan
 from headgate.prepare import PreparedRequest
 from headgate.wire import Stamp
 
 K = TypeVar("K")
 V = TypeVar("V")
+Item = TypeVar("Item", Feature, Currency, EntityType, Plan, Addon)
 
 
 class Recent(Generic[K, V]):
@@ -61,27 +63,63 @@ class Recent(Generic[K, V]):
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The catalog at one token."""
+    """The catalog at one token, as it was read at an instant of the server's.
+
+    `types_by_key` says which entity types a dimension name carries ids of, and `currencies_of` which currencies a
+    feature's usage may be paid in, whatever plan or add-on says so.
+    """
 
     token: bytes
+    read_at_ms: int
     features: MappingProxyType[str, Feature]
+    currencies: MappingProxyType[str, Currency]
     entity_types: MappingProxyType[str, EntityType]
+    packages: Packages
     types_by_key: MappingProxyType[str, tuple[str, ...]]
+    currencies_of: MappingProxyType[str, tuple[str, ...]]
 
     @classmethod
-    def of(cls, token: bytes, features: Iterable[Feature], entity_types: Iterable[EntityType]) -> Catalog:
-        """Put documents in order, and index entity types by the dimension names that carry their ids."""
-        types = {each.id: each for each in sorted(entity_types, key=lambda each: each.id)}
+    def of(
+        cls,
+        token: bytes,
+        *,
+        read_at_ms: int = 0,
+        features: Iterable[Feature] = (),
+        currencies: Iterable[Currency] = (),
+        entity_types: Iterable[EntityType] = (),
+        plans: Iterable[Plan] = (),
+        addons: Iterable[Addon] = (),
+    ) -> Catalog:
+        """Put documents in order, and index them by what requests name."""
+        types = _by_id(entity_types)
         by_key: dict[str, tuple[str, ...]] = {}
         for each in types.values():
             for key in each.attribution_keys:
                 by_key[key] = (*by_key.get(key, ()), each.id)
+        packages = Packages(_by_id(plans), _by_id(addons))
         return cls(
             token,
-            MappingProxyType({each.id: each for each in sorted(features, key=lambda each: each.id)}),
-            MappingProxyType(types),
+            read_at_ms,
+            _by_id(features),
+            _by_id(currencies),
+            types,
+            packages,
             MappingProxyType(by_key),
+            MappingProxyType(_currencies_of(packages)),
         )
+
+
+def _by_id(documents: Iterable[Item]) -> MappingProxyType[str, Item]:
+    return MappingProxyType({each.id: each for each in sorted(documents, key=lambda each: each.id)})
+
+
+def _currencies_of(packages: Packages) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for package in (*packages.plans.values(), *packages.addons.values()):
+        for entitlement in package.entitlements:
+            if entitlement.credit_rate is not None:
+                found.setdefault(entitlement.feature, set()).add(entitlement.credit_rate.currency)
+    return {feature: tuple(sorted(currencies)) for feature, currencies in found.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +139,8 @@ class Resolution:
     type: str | None
 
 
-Shape = tuple[str, str, tuple[str, ...]]
-"""Customer, capability, and the resolved entities: what makes two requests the same prepared request."""
+Shape = tuple[str, str | None, str | None, str | None, tuple[str, ...]]
+"""Customer, feature, currency, resource and resolved entities: what makes two requests the same prepared request."""
 
 
 @dataclass(slots=True)

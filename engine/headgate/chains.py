@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from headgate.errors import InvalidInput
 from headgate.model.governance import Assignment, Entity
@@ -100,10 +101,11 @@ def candidates(dimensions: Dimensions | None, types_by_key: Mapping[str, tuple[s
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """An assignment as it applies to a request, with the entity that it sits on."""
+    """An assignment as it applies to a request, with the entity that it sits on. It is for a feature or a currency."""
 
     entity: Entity
     assignment: Assignment
+    currency: str | None = None
 
 
 def walk(entities: Mapping[str, Entity], leaf: str) -> list[Entity]:
@@ -125,22 +127,29 @@ def present(entities: Mapping[str, Entity], leaves: Iterable[str]) -> frozenset[
 
 
 def chains(
-    entities: Mapping[str, Entity], assignments: Mapping[str, Iterable[Assignment]], leaves: Iterable[str]
+    entities: Mapping[str, Entity],
+    assignments: Mapping[str, Iterable[Assignment]],
+    leaves: Iterable[str],
+    *,
+    currency: str | None = None,
+    of_currency: Mapping[str, Iterable[Assignment]] = MappingProxyType({}),
 ) -> list[list[Budget]]:
     """One chain for each resolved entity, leaf to root.
 
     An archived node is left out and the walk goes on. A node appears once for each of its budgets whose scope is
-    present, node-wide first, then by scope ids. Nodes with none, and chains with no node, are left out.
+    present, node-wide first, then by scope ids; those for the feature come before those for the currency that it is
+    paid in. Nodes with none, and chains with no node, are left out.
     """
     leaves = list(leaves)
     here = present(entities, leaves)
     found = []
     for leaf in leaves:
         chain = [
-            Budget(node, assignment)
+            Budget(node, assignment, paid_in)
             for node in walk(entities, leaf)
             if node.archived_at_ms is None
-            for assignment in sorted(assignments.get(node.id, ()), key=lambda each: each.scope)
+            for paid_in, budgets in ((None, assignments), (currency, of_currency))
+            for assignment in sorted(budgets.get(node.id, ()), key=lambda each: each.scope)
             if here.issuperset(assignment.scope)
         ]
         if chain:

@@ -73,7 +73,7 @@ def assignments_field(entity: str, capability: str) -> bytes:
 
 
 def catalog_field(kind: str, id: str) -> bytes:
-    """Name a document of the catalog: kind is `feature` or `entity-type`."""
+    """Name a document of the catalog: kind is `feature`, `currency`, `plan`, `addon` or `entity-type`."""
     return f"{kind}:{id}".encode()
 
 
@@ -92,9 +92,12 @@ PERIODS_A_BUCKET: Final = 16
 """How many periods of recurring grants share a hash."""
 
 
-def recurring_counter_place(definition: str, ordinal: int) -> tuple[str, bytes]:
-    """Find the bucket of a recurring grant's counter, and its field in there: there is one for each period."""
-    field = hashlib.blake2b(f"{definition}\0{ordinal}".encode(), digest_size=6).digest()
+def recurring_counter_place(definition: str, ordinal: int, resource: str | None = None) -> tuple[str, bytes]:
+    """Find the bucket of a recurring grant's counter, and its field in there: there is one for each period.
+
+    Ids of subscriptions are unique within a customer, or within one of its resources.
+    """
+    field = hashlib.blake2b(f"{definition}\0{resource or ''}\0{ordinal}".encode(), digest_size=6).digest()
     return f"r{ordinal // PERIODS_A_BUCKET}", field
 
 

@@ -6,6 +6,7 @@ The layouts are those of the headers in `lua/`; a test holds the two against eac
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, TypeVar
@@ -23,6 +24,7 @@ MOMENT: Final = struct.Struct("<dd")
 _AMOUNTS: Final = struct.Struct("<dd")
 _WINDOW: Final = struct.Struct("<dd")
 _CONSTRAINT: Final = struct.Struct("<dddB")
+_GRANT: Final = struct.Struct("<dd")
 _COUNTER: Final = struct.Struct("<dd")
 _COUNTER_HELD: Final = struct.Struct("<ddd")
 _DOUBLE: Final = struct.Struct("<d")
@@ -103,6 +105,11 @@ def pack_window(from_ms: float, until_ms: float) -> bytes:
 def pack_constraint(limit: float | None, start_ms: int, length_ms: int, section: int) -> bytes:
     """One constraint as the scripts read it; no limit (or a soft one) is infinity."""
     return _CONSTRAINT.pack(NEVER if limit is None else limit, start_ms, length_ms, section)
+
+
+def pack_grants(section: int, is_soft: bool, grants: Iterable[tuple[float, int]]) -> bytes:
+    """A wallet as the scripts read it: of each grant, by place, its amount and the instant it is effective from."""
+    return bytes([section, is_soft]) + b"".join(_GRANT.pack(amount, start_ms) for amount, start_ms in grants)
 
 
 def pack_amounts(first: float, second: float = 0.0) -> bytes:

@@ -94,7 +94,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._wrapped, name)
-        if name in ("catalog", "customers", "governance"):
+        if name in ("catalog", "customers", "subscriptions", "credits", "governance"):
             return Awaited(attribute)
         if name == "updates":
             return lambda: _in_threads(attribute())

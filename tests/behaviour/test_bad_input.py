@@ -30,6 +30,10 @@ def check(**given: object) -> Act:
     return lambda engine: engine.check(ACME, **{"feature": TOKENS, **given})
 
 
+def check_paid(currency: object) -> Act:
+    return lambda engine: engine.check(ACME, currency=currency)
+
+
 def check_as(customer: object) -> Act:
     return lambda engine: engine.check(customer, feature=TOKENS)
 
@@ -103,7 +107,12 @@ LOCAL: dict[str, tuple[Act, list[str], str]] = {
     "check a negative amount": (check(requested_usage=-0.5), ["requested_usage"], "the least is 0"),
     "report a negative SET": (report(value=-1, behavior="SET"), ["value"], "the least is 0"),
     **{f"a customer id {name}": (check_as(id), ["customer"], ID_RULE) for name, id in IDS},
-    **{f"a feature id {name}": (check(feature=id), ["feature"], ID_RULE) for name, id in IDS},
+    **{f"a feature id {name}": (check(feature=id), ["feature"], ID_RULE) for name, id in IDS if id is not None},
+    **{f"a currency id {name}": (check_paid(id), ["currency"], ID_RULE) for name, id in IDS if id is not None},
+    **{f"a resource id {name}": (check(resource=id), ["resource"], ID_RULE) for name, id in IDS if id is not None},
+    "neither a feature nor a currency": (check(feature=None), ["feature"], "give one of both"),
+    "a feature and a currency": (check(currency="currency-credits"), ["feature"], "give one of both"),
+    "a report of a feature and a currency": (report(currency="currency-credits"), ["feature"], "give one of both"),
     "a new customer with a bad id": (lambda engine: engine.customers.put("a:b"), ["customer"], ID_RULE),
     "a feature with a bad id": (put_feature(id="a{b}"), ["features[0].id"], ID_RULE),
     "an entity with a bad id": (put_entities([{"id": "é", "type": "team"}]), ["entities[0].id"], ID_RULE),

@@ -317,6 +317,7 @@ async def test_a_decision_is_plain_data_for_json(engine: AsyncHeadgate) -> None:
         "entity": "team-eng",
         "entity_type": "team",
         "scope": [],
+        "currency": None,
         "limit": 50,
         "is_soft": False,
         "used": 20,

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from headgate import AsyncHeadgate, Headgate
-from headgate.client import async_client, sync_client
+from headgate.client import async_namespaces, sync_namespaces
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate
 
 PAIRS = {
     "the engine": (Headgate, AsyncHeadgate),
-    "engine.catalog": (sync_client.CatalogMethods, async_client.AsyncCatalogMethods),
-    "engine.customers": (sync_client.CustomerMethods, async_client.AsyncCustomerMethods),
-    "engine.governance": (sync_client.GovernanceMethods, async_client.AsyncGovernanceMethods),
+    "engine.catalog": (sync_namespaces.CatalogMethods, async_namespaces.AsyncCatalogMethods),
+    "engine.customers": (sync_namespaces.CustomerMethods, async_namespaces.AsyncCustomerMethods),
+    "engine.subscriptions": (sync_namespaces.SubscriptionMethods, async_namespaces.AsyncSubscriptionMethods),
+    "engine.credits": (sync_namespaces.CreditMethods, async_namespaces.AsyncCreditMethods),
+    "engine.governance": (sync_namespaces.GovernanceMethods, async_namespaces.AsyncGovernanceMethods),
     "the engine of headgate.testing": (FakeHeadgate, AsyncFakeHeadgate),
 }
 PLAIN_ON_BOTH = {"connect", "updates", "metrics", "clock"}

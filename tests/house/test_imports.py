@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "engine" / "headgate"
 # whole content.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "settings", "clock", "model", "periods", "amounts", "keys"),
-    ("wire", "calls", "scripts", "entitlements", "chains", "hierarchy", "prepare", "policy"),
+    ("wire", "calls", "scripts", "entitlements", "wallets", "chains", "hierarchy", "prepare", "policy", "fitting"),
     ("cache", "updates"),
     ("verbs",),
     ("client",),

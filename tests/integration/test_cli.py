@@ -340,17 +340,17 @@ def test_apply_says_what_it_creates_then_that_there_is_nothing_to_change(
 ) -> None:
     code, output, errors = terminal("apply", str(policy_file), "--dry-run")
     assert (code, errors) == (0, "")
-    assert output.endswith("16 to create, 0 to change; a dry run: nothing was written.\n")
+    assert output.endswith("16 to create, 0 to change, 0 unchanged; a dry run: nothing was written.\n")
     engine.apply(Policy.parse({"entity_types": {"org": {"keys": ["orgId"]}}}))  # makes the environment a small one
     code, output, _ = terminal("apply", str(policy_file))
     assert code == 0
     assert "+ customers.acme.entities.team-eng.budgets[tokens]  {limit: 100, every: PT10M}\n" in output
-    assert output.endswith("15 created, 0 changed.\n")
+    assert output.endswith("15 created, 0 changed, 1 unchanged.\n")
     assert terminal("apply", str(policy_file)) == (0, "Nothing to change: all is as the policy says.\n", "")
     policy_file.write_text(POLICY.replace("limit: 100,", "limit: 2_000,"))
     assert terminal("apply", str(policy_file)) == (
         0,
-        "~ customers.acme.entities.team-eng.budgets[tokens].limit  100 → 2_000\n0 created, 1 changed.\n",
+        "~ customers.acme.entities.team-eng.budgets[tokens].limit  100 → 2_000\n0 created, 1 changed, 15 unchanged.\n",
         "",
     )
 
@@ -499,7 +499,8 @@ def test_json_is_one_document_and_nothing_else(
         (("apply", "no-such-file.yaml"), "no-such-file.yaml: No such file or directory"),
         (("--environment", "a:b", "check", "acme", "-f", "tokens"), "environment: 'a:b': an id has 1 to 255"),
         (("--url", "http://x", "check", "acme", "-f", "tokens"), "url: 'http://x': begins with redis://"),
-        (("check", "acme"), "Missing option '--feature'"),
+        (("check", "acme"), "--feature: None: name a feature with --feature, or a currency with --currency"),
+        (("check", "acme", "-f", "tokens", "-c", "x"), "--currency: 'x': give a feature or a currency: one of the two"),
         (("frobnicate",), "No such command 'frobnicate'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the reference model knows of features, customers, entities and budgets, and which changes it refuses.
+"""What the reference model knows of features, currencies, customers, entities and budgets, and what it refuses.
 
 A change is tried on a copy and takes its place whole: a refused one leaves nothing behind.
 """
@@ -8,85 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 from headgate.errors import InvalidInput, NotFound
-from headgate.model.catalog import EntityType, Feature
+from headgate.model.catalog import Currency, EntityType, Feature
 from model.exact import exact
+from model.records import Assignment, CustomerRecord, Entitlement, EntityRecord, Terms, of_currency
 
 LEVELS_MAX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A stored counter: the start of the period that it counts, and what was used in it."""
-
-    start_ms: int
-    used: Fraction
-
-
-class Slot:
-    """The place of one counter. It is itself under every copy of a configuration."""
-
-    __slots__ = ("counter",)
-
-    def __init__(self) -> None:
-        self.counter: Counter | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Slot:
-        return self
-
-
-@dataclass(slots=True)
-class Entitlement:
-    """What a customer was given of one feature. `limit` is the value of a feature that is not metered."""
-
-    limit: Fraction | None
-    is_soft: bool
-    is_unlimited: bool
-    enum_values: tuple[str, ...]
-    reset_period: str | None
-    according_to: str | None
-    anchor_ms: int | None
-    zone: str
-    is_revoked: bool = False
-
-
-@dataclass(slots=True)
-class Assignment:
-    """A budget; its key is in `EntityRecord.assignments`. The anchor of its periods never changes."""
-
-    limit: Fraction | None
-    cadence: str
-    zone: str
-    created_at_ms: int
-    slot: Slot = field(default_factory=Slot)
-
-
-@dataclass(slots=True)
-class EntityRecord:
-    """One governed thing, its single parent, and its budgets by (feature, scope)."""
-
-    id: str
-    type: str
-    parent: str | None = None
-    is_archived: bool = False
-    assignments: dict[tuple[str, tuple[str, ...]], Assignment] = field(default_factory=dict)
-
-    def budgets(self, feature: str) -> dict[tuple[str, ...], Assignment]:
-        return {scope: each for (of, scope), each in self.assignments.items() if of == feature}
-
-
-@dataclass(slots=True)
-class CustomerRecord:
-    """One customer with everything that is theirs."""
-
-    is_archived: bool = False
-    entitlements: dict[str, Entitlement] = field(default_factory=dict)
-    entities: dict[str, EntityRecord] = field(default_factory=dict)
-    account: dict[str, Slot] = field(default_factory=dict)
 
 
 class Configuration:
@@ -95,6 +24,7 @@ class Configuration:
     def __init__(self, now_ms: int) -> None:
         self.now_ms = now_ms
         self.features: dict[str, Feature] = {}
+        self.currencies: dict[str, Currency] = {}
         self.entity_types: dict[str, EntityType] = {}
         self.customers: dict[str, CustomerRecord] = {}
 
@@ -118,6 +48,9 @@ class Configuration:
     def put_entity_types(self, entity_types: Sequence[EntityType]) -> None:
         self.entity_types.update({each.id: each for each in entity_types})
 
+    def put_currencies(self, currencies: Sequence[Currency]) -> None:
+        self.currencies.update({each.id: each for each in currencies})
+
     def put_customer(self, customer: str) -> None:
         self.customers.setdefault(customer, CustomerRecord())
 
@@ -128,37 +61,43 @@ class Configuration:
     def grant(self, customer: str, given: Mapping[str, Any]) -> None:
         """Give what `given` says; an anchor that is not given stays, or is this instant."""
         with self._change(customer) as changed:
-            feature = self.features.get(given["feature"])
-            if feature is None:
-                raise NotFound("feature", given["feature"])
-            limit, reset_period = given.get("usage_limit"), given.get("reset_period")
-            unlimited, soft = given.get("has_unlimited_usage", False), given.get("has_soft_limit", False)
-            values = tuple(given.get("enum_values", ()))
-            kind = feature.feature_type.value
-            misfits = [
-                kind == "NUMBER" and limit is None and not unlimited,
-                kind != "NUMBER" and (limit is not None or unlimited),
-                not feature.is_metered and (reset_period is not None or soft),
-                kind == "ENUM" and (not values or not set(values) <= set(feature.enum_values)),
-                kind != "ENUM" and bool(values),
-            ]
-            if any(misfits):
-                raise refused("entitlement", given)
-            known = changed.entitlements.get(feature.id)
+            terms, feature = self.terms(given), given["feature"]
+            known, expires_ms = changed.entitlements.get(feature), given.get("expires_at_ms")
+            if expires_ms is not None and expires_ms <= self.now_ms:
+                raise refused("expires_at_ms", expires_ms)
             anchor_ms = given.get("reset_anchor_ms")
-            if anchor_ms is None and reset_period is not None:
+            if anchor_ms is None and terms.reset_period is not None:
                 kept_ms = known.anchor_ms if known else None
                 anchor_ms = self.now_ms if kept_ms is None else kept_ms
-            changed.entitlements[feature.id] = Entitlement(
-                limit=None if limit is None else exact(limit),
-                is_soft=soft,
-                is_unlimited=unlimited,
-                enum_values=values,
-                reset_period=reset_period,
-                according_to=given.get("reset_according_to"),
-                anchor_ms=anchor_ms,
-                zone=given.get("zone", "UTC"),
-            )
+            changed.entitlements[feature] = Entitlement(terms, anchor_ms, expires_ms)
+
+    def terms(self, given: Mapping[str, Any]) -> Terms:
+        """Read what a source says of a feature, if the parts fit the feature's type."""
+        feature = self.features.get(given["feature"])
+        if feature is None:
+            raise NotFound("feature", given["feature"])
+        limit, reset_period = given.get("usage_limit"), given.get("reset_period")
+        unlimited, soft = given.get("has_unlimited_usage", False), given.get("has_soft_limit", False)
+        values = tuple(given.get("enum_values", ()))
+        kind = feature.feature_type.value
+        misfits = [
+            kind == "NUMBER" and limit is None and not unlimited,
+            kind != "NUMBER" and (limit is not None or unlimited),
+            not feature.is_metered and (reset_period is not None or soft),
+            kind == "ENUM" and (not values or not set(values) <= set(feature.enum_values)),
+            kind != "ENUM" and bool(values),
+        ]
+        if any(misfits):
+            raise refused("entitlement", given)
+        return Terms(
+            limit=None if limit is None else exact(limit),
+            is_soft=soft,
+            is_unlimited=unlimited,
+            enum_values=values,
+            reset_period=reset_period,
+            according_to=given.get("reset_according_to"),
+            zone=given.get("zone", "UTC"),
+        )
 
     def revoke(self, customer: str, feature: str) -> None:
         with self._change(customer) as changed:
@@ -195,9 +134,7 @@ class Configuration:
                 self._put_assignment(changed, upsert)
 
     def _put_assignment(self, customer: CustomerRecord, upsert: Mapping[str, Any]) -> None:
-        feature, scope = self.features.get(upsert["feature"]), tuple(sorted(set(upsert.get("scope", ()))))
-        if feature is None or not feature.is_metered:
-            raise refused("feature", upsert["feature"])
+        capability, scope = self.capability(upsert), tuple(sorted(set(upsert.get("scope", ()))))
         for id in (upsert["entity"], *scope):
             if id not in customer.entities:
                 raise refused("entity", id)
@@ -206,16 +143,27 @@ class Configuration:
             raise refused("entity", entity.id)
         if "parent" in upsert:
             self.move(customer, entity, upsert["parent"])
-        known = entity.assignments.get((feature.id, scope))
+        known = entity.assignments.get((capability, scope))
         if known is None:
             if "usage_limit" not in upsert or upsert.get("cadence") is None:
                 raise refused("usage_limit", None)
             known = Assignment(None, "", "UTC", self.now_ms)
-            entity.assignments[feature.id, scope] = known
+            entity.assignments[capability, scope] = known
         if "usage_limit" in upsert:
             known.limit = None if upsert["usage_limit"] is None else exact(upsert["usage_limit"])
         known.cadence = upsert.get("cadence") or known.cadence
         known.zone = upsert.get("zone", known.zone)
+
+    def capability(self, upsert: Mapping[str, Any]) -> str:
+        """What a budget is for: a metered feature, or a currency."""
+        if "currency" in upsert:
+            if upsert["currency"] not in self.currencies:
+                raise refused("currency", upsert["currency"])
+            return of_currency(upsert["currency"])
+        feature = self.features.get(upsert["feature"])
+        if feature is None or not feature.is_metered:
+            raise refused("feature", upsert["feature"])
+        return feature.id
 
     def move(self, customer: CustomerRecord, entity: EntityRecord, parent: str | None) -> None:
         """Set, or with None cut, an entity's parent: no cycles, and at most 4 levels in the whole subtree."""

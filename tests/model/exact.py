@@ -16,9 +16,18 @@ STEPS_A_UNIT = 100_000
 
 def exact(written: float | Decimal) -> Fraction:
     """Give the amount that was written, rounded half away from zero to five decimals."""
-    value = Fraction(Decimal(repr(written)) if isinstance(written, float) else Decimal(written))
+    return rounded(Fraction(Decimal(repr(written)) if isinstance(written, float) else Decimal(written)))
+
+
+def rounded(value: Fraction) -> Fraction:
+    """Round half away from zero to five decimals."""
     steps = int(abs(value) * STEPS_A_UNIT + Fraction(1, 2))
     return Fraction(steps if value >= 0 else -steps, STEPS_A_UNIT)
+
+
+def can_be_kept(value: Fraction) -> bool:
+    """Whether it is an amount at all: a whole number in the range, or decimals where there are any."""
+    return abs(value) <= WHOLE_MAX if value.denominator == 1 else abs(value) < FRACTION_BELOW
 
 
 def total(left: Fraction, right: Fraction) -> Fraction | None:

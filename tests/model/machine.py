@@ -1,4 +1,4 @@
-"""The state machine: two engines on one environment, and a model; whatever is done, they never disagree.
+"""The state machine of governance: two engines on one environment, and a model; whatever is done, they never disagree.
 
 The engines have caches of their own and hear of nothing: what the one changes, the other finds out by asking. After
 each step the one that did not act answers a request that it has in its cache; every few steps all counters are read.
@@ -6,75 +6,24 @@ each step the one that did not act answers a request that it has in its cache; e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
-from headgate.clock import ManualClock
-from headgate.errors import BatchIncomplete, HeadgateError, InvalidInput
+from headgate.errors import InvalidInput
 from headgate.model.catalog import EntityType, Feature
 from model import vocabulary as words
-from model.comparing import comparable, differences, wrong_rests
+from model.agreeing import Agreeing, instant
 from model.exact import FRACTION_BELOW
-from model.reference import Reference
-from model.targets import Target
 
 STEPS_BETWEEN_TREES = 6
-EARLIEST_MS = min(words.STARTS_MS) - 2 * words.YEAR_MS
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Engine = Any
-"""`Headgate`, or `AsyncHeadgate` behind a portal that awaits for us: both have the same methods."""
 
 
-def instant(at_ms: int) -> datetime:
-    return _EPOCH + timedelta(milliseconds=at_ms)
-
-
-class Agreement(RuleBasedStateMachine):
-    """One run. Subclasses name a target and, to show that a wrong model is noticed, another model."""
-
-    target: ClassVar[Target]
-    model_type: ClassVar[type[Reference]] = Reference
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.clock = ManualClock(words.STARTS_MS[0])
-        self.model = self.model_type(self.clock.now_ms)
-        self.engines: Sequence[Engine] = self.target.open_two(self.clock)
-        self.acted = 0
-        self.steps = 0
-
-    def teardown(self) -> None:
-        for engine in self.engines:
-            engine.close()
-        self.target.forget()
-
-    # --- agreement --------------------------------------------------------------------------------------------------
-
-    def agree(self, second: bool, ask: Callable[[Engine], object], expect: Callable[[Reference], object]) -> None:
-        """Do the same on an engine and on the model: the answers are equal, or both raise the same error."""
-        self.acted = int(second)
-        answer, error = _outcome(lambda: comparable(ask(self.engines[self.acted])))
-        expected, expected_error = _outcome(lambda: comparable(expect(self.model)))
-        if type(error) is not type(expected_error):
-            raise AssertionError(
-                f"the engine {_told(error)}, the model {_told(expected_error)}; they answer {answer!r} and {expected!r}"
-            ) from error
-        found = [*differences(answer, expected), *wrong_rests(answer)]
-        if isinstance(error, BatchIncomplete) and isinstance(expected_error, BatchIncomplete):
-            receipts = comparable(list(error.receipts)), comparable(list(expected_error.receipts))
-            found += [*differences(error.outcomes, expected_error.outcomes, "outcomes"), *differences(*receipts)]
-            found += differences(type(error.cause), type(expected_error.cause), "cause")
-        assert not found, "\n".join(found)
-
-    def set_up(self, second: bool, ask: Callable[[Engine], object], expect: Callable[[Reference], None]) -> None:
-        """Like `agree`, for calls whose answer is not looked at: what they wrote is read by everything else."""
-        self.agree(second, lambda engine: ask(engine) and None, expect)
+class Agreement(Agreeing):
+    """The rules of governance: budgets of entities, and an account level above them."""
 
     @invariant()
     def the_other_engine_agrees(self) -> None:
@@ -374,15 +323,7 @@ class Agreement(RuleBasedStateMachine):
             getattr(self.engines[self.acted], verb)(words.CUSTOMER, **{"feature": words.TOKENS, **wrong})
         assert raised.value.problems
 
-    # --- time -------------------------------------------------------------------------------------------------------
-
-    @rule(step_ms=words.steps_forward_ms, times=st.integers(1, 3))
-    def wait(self, step_ms: int, times: int) -> None:
-        self.go_to(self.clock.now_ms + step_ms * times)
-
-    @rule(step_ms=words.steps_back_ms)
-    def step_back(self, step_ms: int) -> None:
-        self.go_to(self.clock.now_ms - step_ms)
+    # --- time ---------------------------------------------------------------------------------------------------------
 
     @rule(
         ahead_ms=words.steps_forward_ms,
@@ -399,38 +340,3 @@ class Agreement(RuleBasedStateMachine):
         self.report(words.CUSTOMER, words.TOKENS, amount, "DELTA", words.PROBE, None, not second)
         if place is not None:
             self.wait_for_a_boundary(place, 0)
-
-    @rule(place=words.near_places, near_ms=words.near)
-    def wait_for_a_boundary(self, place: int, near_ms: int) -> None:
-        """Go to the end of some period, to the millisecond before it, or to the one after."""
-        self.go_to(self.boundary_ms(place, near_ms, ahead=True))
-
-    @rule(place=st.integers(0, 30), near_ms=words.near)
-    def step_back_to_a_boundary(self, place: int, near_ms: int) -> None:
-        self.go_to(self.boundary_ms(place, near_ms, ahead=False))
-
-    def go_to(self, now_ms: int) -> None:
-        self.clock.set(max(now_ms, EARLIEST_MS))
-        self.model.now_ms = self.clock.now_ms
-
-    def boundary_ms(self, place: int, near_ms: int, *, ahead: bool) -> int:
-        """Give the start (or, ahead, the end) of one of the periods that are running."""
-        periods = self.model.periods()
-        edges = sorted({period.end_ms if ahead else period.start_ms for period in periods}) or [self.clock.now_ms]
-        return edges[place % len(edges)] + near_ms
-
-
-def _outcome(do: Callable[[], object]) -> tuple[object, HeadgateError | None]:
-    try:
-        return do(), None
-    except HeadgateError as error:
-        return None, error
-
-
-def _told(error: HeadgateError | None) -> str:
-    return "answers" if error is None else f"raises {type(error).__name__}: {error}"
-
-
-def machine_for(target: Target, model_type: type[Reference] = Reference) -> type[Agreement]:
-    """Make the machine of one target, held against one model."""
-    return type(f"Agreement_{target.name}", (Agreement,), {"target": target, "model_type": model_type})

@@ -7,37 +7,36 @@ one of them is wrong. Each rule is a small method, for a broken model to overrid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from headgate.errors import BatchIncomplete, HeadgateError, InvalidInput, NotFound, OutOfRange
+from headgate.errors import BatchIncomplete, HeadgateError, NotFound, OutOfRange
 from headgate.model.catalog import FeatureType
 from headgate.model.decision import ConstraintState, Counted, Decision, DeniedReason, Receipt, UpdateBehavior
-from headgate.periods import ALWAYS, Cadence, Period, Schedule, reset_schedule
-from model.configuration import Assignment, Configuration, Counter, CustomerRecord, EntityRecord, Slot
-from model.exact import WHOLE_MAX, dimension_text, exact, total
-
-Dimensions = Mapping[str, str | float | bool]
+from headgate.periods import ALWAYS, Period
+from model.commerce import Access
+from model.configuration import refused
+from model.exact import exact
+from model.limits import Constraint, Demand, Dimensions, Limits
+from model.records import CustomerRecord, EntityRecord, of_currency
 
 
 @dataclass(frozen=True, slots=True)
-class Constraint:
-    """One limit in the way of one request. `place` is how far from its leaf it is, and in which chain."""
+class Asked:
+    """What a request names: a customer, perhaps a resource of theirs, and a feature or a currency."""
 
-    slot: Slot
-    period: Period
-    limit: Fraction | None = None
-    is_soft: bool = False
-    cadence: str | None = None
-    entity: EntityRecord | None = None
-    scope: tuple[str, ...] = ()
-    place: tuple[int, int] = (1_000, 0)
+    customer: str
+    feature: str | None
+    currency: str | None
+    resource: str | None
 
-    @property
-    def hard_limit(self) -> Fraction | None:
-        return None if self.is_soft else self.limit
+    @classmethod
+    def one(cls, customer: str, feature: str | None, currency: str | None, resource: str | None) -> Asked:
+        if (feature is None) == (currency is None):
+            raise refused("feature", feature)
+        return cls(customer, feature, currency, resource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,263 +53,217 @@ class Node:
 class Tree:
     """All entities of a customer, and the account level above them."""
 
-    account: ConstraintState
+    account: ConstraintState | None
     roots: tuple[Node, ...]
 
 
-class Reference(Configuration):
-    """Every verb on the state that `Configuration` keeps. `now_ms` is set from outside, forward and back."""
+class Reference(Limits):
+    """Every verb on the state that `Limits` keeps. `now_ms` is set from outside, forward and back."""
 
-    # --- rules ------------------------------------------------------------------------------------------------------
-
-    def fits(self, after: Fraction, limit: Fraction) -> bool:
-        return after <= limit
-
-    def stands_at(self, slot: Slot, period: Period) -> Counter:
-        """What a stored counter means in a period: it moves forward only, and a wild start is taken back."""
-        stored = slot.counter
-        if stored is None or stored.start_ms < period.start_ms:
-            return Counter(period.start_ms, Fraction(0))
-        if stored.start_ms > self.now_ms + period.length_ms:
-            return Counter(period.start_ms, stored.used)
-        return stored
-
-    def applies(self, scope: tuple[str, ...], present: frozenset[str]) -> bool:
-        return present.issuperset(scope)
-
-    def shows(self, entity: EntityRecord) -> bool:
-        return not entity.is_archived
-
-    def is_too_old(self, dated_ms: int | None, start_ms: int) -> bool:
-        return dated_ms is not None and dated_ms < start_ms
-
-    def judge(self, constraint: Constraint, amount: Fraction) -> bool | None:
-        """Whether the amount fits; None where the sum is no number that may be stored."""
-        after = total(self.used(constraint), amount)
-        if after is None:
-            return None
-        if constraint.hard_limit is not None and not self.fits(after, constraint.hard_limit):
-            return False
-        return True if after <= WHOLE_MAX else None
-
-    def reason(self, refusing: Sequence[Constraint], binding: Constraint) -> DeniedReason:
-        """Name what refuses: the account level first, whichever constraint has least left."""
-        account_refuses = any(each.entity is None for each in refusing)
-        return DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT if account_refuses else DeniedReason.BUDGET_EXCEEDED
-
-    def binding(self, constraints: Sequence[Constraint]) -> Constraint | None:
-        """Pick the hard limit with the least left; the nearest to its leaf on a tie, and the account last."""
-
-        def rank(each: Constraint) -> tuple[Fraction, tuple[int, int]]:
-            assert each.limit is not None
-            return each.limit - self.used(each), each.place
-
-        return min((each for each in constraints if each.hard_limit is not None), key=rank, default=None)
-
-    def counted_once(self, constraints: Iterable[Constraint]) -> list[Constraint]:
-        """Keep, of a constraint that several chains bring in, the one that is nearest to its leaf."""
-        by_slot: dict[Slot, Constraint] = {}
-        for each in sorted(constraints, key=lambda each: each.place):
-            by_slot.setdefault(each.slot, each)
-        return list(by_slot.values())
-
-    # --- what is in the way -----------------------------------------------------------------------------------------
-
-    def resolve(self, customer: CustomerRecord, dimensions: Dimensions | None) -> list[EntityRecord]:
-        """Find the entities that the dimensions name, one for each that names any, in the order of the dimensions."""
-        named = [(name, customer.entities.get(dimension_text(value))) for name, value in (dimensions or {}).items()]
-        return [entity for name, entity in named if entity and name in self.entity_types[entity.type].attribution_keys]
-
-    def chains(self, customer: CustomerRecord, feature: str, dimensions: Dimensions | None) -> list[list[Constraint]]:
-        leaves = self.resolve(customer, dimensions)
-        present = frozenset(node.id for leaf in leaves for node in self.walk(customer, leaf))
-        found: list[list[Constraint]] = []
-        for leaf in leaves:
-            chain: list[Constraint] = []
-            for node in filter(self.shows, self.walk(customer, leaf)):
-                for scope, assignment in sorted(node.budgets(feature).items(), key=lambda each: each[0]):
-                    if self.applies(scope, present):
-                        chain.append(self.of_entity(node, scope, assignment, place=(len(chain), len(found))))
-            if chain:
-                found.append(chain)
-        return found
-
-    def of_entity(
-        self, entity: EntityRecord, scope: tuple[str, ...], assignment: Assignment, *, place: tuple[int, int] = (0, 0)
-    ) -> Constraint:
-        schedule = Schedule(Cadence.parse(assignment.cadence), assignment.created_at_ms, assignment.zone)
-        period = schedule.period_at(self.now_ms)
-        return Constraint(assignment.slot, period, assignment.limit, False, assignment.cadence, entity, scope, place)
-
-    def of_account(self, customer: CustomerRecord, feature: str) -> Constraint:
-        """The account level. Without an entitlement it counts for ever, and has no limit."""
-        slot = customer.account.setdefault(feature, Slot())
-        given = customer.entitlements.get(feature)
-        if given is None:
-            return Constraint(slot, ALWAYS)
-        if given.reset_period is None or given.anchor_ms is None:
-            return Constraint(slot, ALWAYS, given.limit, given.is_soft)
-        schedule = reset_schedule(
-            given.reset_period, anchor_ms=given.anchor_ms, according_to=given.according_to, zone=given.zone
-        )
-        return Constraint(slot, schedule.period_at(self.now_ms), given.limit, given.is_soft, given.reset_period)
-
-    # --- verbs ------------------------------------------------------------------------------------------------------
+    def demand(self, asked: Asked, amount: Fraction, access: Access, dimensions: Dimensions | None) -> Demand:
+        """What a request is counted on: the feature, and what it is paid in; or a currency alone."""
+        record, currency, credits = self.customers[asked.customer], asked.currency, amount
+        account, capabilities = None, list[str]()
+        if asked.feature is not None:
+            account = self.of_account(record, asked.feature, asked.resource, access)
+            capabilities.append(asked.feature)
+            if access.rate is not None:
+                currency, credits = access.rate.currency, self.credits_for(amount, access.rate)
+        wallet = None
+        if currency is not None:
+            wallet = self.live_wallet(asked.customer, currency, asked.resource)
+            capabilities.append(of_currency(currency))
+        return Demand(amount, credits, account, self.chains(record, capabilities, dimensions), wallet)
 
     def check(
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         requested_usage: float = 1,
         requested_values: Sequence[str] = (),
         dimensions: Dimensions | None = None,
     ) -> Decision:
         """Answer without counting."""
-        denial = self.denial(customer, feature) or self.mismatch(customer, feature, requested_values)
-        return self._decide(customer, feature, exact(requested_usage), dimensions, denial, counts=False)
+        asked = Asked.one(customer, feature, currency, resource)
+        access = self.access_to(asked)
+        mismatch = self.mismatch(asked, access, requested_values)
+        return self._decide(asked, exact(requested_usage), access, dimensions, mismatch, counts=False)
 
     def consume(
-        self, customer: str, *, feature: str, amount: float = 1, dimensions: Dimensions | None = None
+        self,
+        customer: str,
+        *,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
+        amount: float = 1,
+        dimensions: Dimensions | None = None,
     ) -> Decision:
         """Answer, and count the amount on every constraint if all of them allow it."""
-        denial = self.denial(customer, feature)
-        if denial is None and not self.features[feature].is_metered:
-            denial = DeniedReason.FEATURE_TYPE_MISMATCH
-        return self._decide(customer, feature, exact(amount), dimensions, denial, counts=True)
+        asked = Asked.one(customer, feature, currency, resource)
+        access, mismatch = self.access_to(asked), None
+        if feature is not None and access.denial is None and not self.features[feature].is_metered:
+            mismatch = DeniedReason.FEATURE_TYPE_MISMATCH
+        return self._decide(asked, exact(amount), access, dimensions, mismatch, counts=True)
 
-    def denial(self, customer_id: str, feature: str) -> DeniedReason | None:
-        """What the account level says before any number is looked at, in the order of the contract."""
-        customer = self.customers.get(customer_id)
-        if customer is None:
-            return DeniedReason.CUSTOMER_NOT_FOUND
-        if customer.is_archived:
-            return DeniedReason.CUSTOMER_IS_ARCHIVED
-        if feature not in self.features:
-            return DeniedReason.FEATURE_NOT_FOUND
-        given = customer.entitlements.get(feature)
-        if given is None:
-            return DeniedReason.NO_ACTIVE_SUBSCRIPTION
-        return DeniedReason.REVOKED if given.is_revoked else None
+    def access_to(self, asked: Asked) -> Access:
+        """What the account level says before any number is looked at. Credits need no subscription."""
+        if asked.feature is not None:
+            return self.access(asked.customer, asked.feature, asked.resource)
+        denial = self.customer_denial(asked.customer, asked.resource)
+        if denial is None and asked.currency not in self.currencies:
+            denial = DeniedReason.ENTITLEMENT_NOT_FOUND
+        return Access(denial)
 
-    def mismatch(self, customer: str, feature: str, values: Sequence[str]) -> DeniedReason | None:
+    def mismatch(self, asked: Asked, access: Access, values: Sequence[str]) -> DeniedReason | None:
         """Whether a choice of values asks for one that was not given."""
-        given = self.customers[customer].entitlements[feature].enum_values
-        is_choice = self.features[feature].feature_type is FeatureType.ENUM
-        return DeniedReason.REQUESTED_VALUES_MISMATCH if is_choice and not set(values) <= set(given) else None
+        if asked.feature is None or access.denial is not None:
+            return None
+        is_choice = self.features[asked.feature].feature_type is FeatureType.ENUM
+        is_given = not is_choice or set(values) <= set(access.enum_values)
+        return None if is_given else DeniedReason.REQUESTED_VALUES_MISMATCH
 
     def _decide(
         self,
-        customer_id: str,
-        feature_id: str,
+        asked: Asked,
         amount: Fraction,
+        access: Access,
         dimensions: Dimensions | None,
-        denial: DeniedReason | None,
+        mismatch: DeniedReason | None,
         *,
         counts: bool,
     ) -> Decision:
-        decision = self._without_numbers(customer_id, feature_id, amount, dimensions, denial)
-        if denial is not None or not self.features[feature_id].is_metered:
+        decision = self._without_numbers(asked, amount, access, dimensions, mismatch)
+        if not decision.granted or (asked.feature is not None and not self.features[asked.feature].is_metered):
             return decision
-        customer = self.customers[customer_id]
-        account, chains = self.of_account(customer, feature_id), self.chains(customer, feature_id, dimensions)
-        everything = [account, *self.counted_once(each for chain in chains for each in chain)]
-        verdicts = [self.judge(each, amount) for each in everything]
-        granted = False not in verdicts
+        demand = self.demand(asked, amount, access, dimensions)
+        wallet, account = demand.wallet, demand.account
+        verdicts = [self.judge(each, demand.of(each)) for each in self.constraints(demand)]
+        granted = False not in verdicts and (wallet is None or self.satisfied(wallet, demand.credits))
         if granted and None in verdicts:
-            raise OutOfRange(f"{feature_id}: {amount}")
+            raise OutOfRange(f"{asked}: {amount}")
 
-        refusing = [each for each in everything if not self.allows(each, amount)]
+        refusing = [each for each in self.limits(demand) if not each.state.granted]
+        purse = self.after(wallet, demand.credits) if wallet is not None and granted else None
+        charges = purse.charges() if purse and counts else ()
         if granted and counts:
-            for each in everything:
-                self.count(each, amount)
-            amount = Fraction(0)
-        binding = self.binding(everything if granted else refusing)
+            for each in self.constraints(demand):
+                self.count(each, demand.of(each))
+            if purse:
+                purse.write()
+            demand = replace(demand, units=Fraction(0), credits=Fraction(0))
+        shown = [tuple(self.state(each, demand.of(each)) for each in chain) for chain in demand.chains]
         return replace(
             decision,
             granted=granted,
-            reason=None if granted or binding is None else self.reason(refusing, binding),
-            account=self.state(account, amount),
-            chains=tuple(tuple(self.state(each, amount) for each in chain) for chain in chains) if dimensions else None,
-            binding=self.state(binding, amount) if binding else None,
+            reason=None if granted else self.reason(refusing),
+            account=None if account is None else self.state(account, demand.units),
+            chains=tuple(shown) if dimensions else None,
+            binding=self.binding(self.limits(demand) if granted else refusing),
+            currency=None if wallet is None else wallet.currency,
+            credit=None if wallet is None else self.credit_state(wallet, demand.credits),
+            wallet=None if wallet is None else self.wallet_state(wallet),
+            charges=charges,
         )
 
     def _without_numbers(
         self,
-        customer_id: str,
-        feature_id: str,
+        asked: Asked,
         amount: Fraction,
+        access: Access,
         dimensions: Dimensions | None,
-        denial: DeniedReason | None,
+        mismatch: DeniedReason | None,
     ) -> Decision:
         """What a decision says where no counter is looked at."""
-        feature = self.features.get(feature_id)
+        reason = access.denial or mismatch
+        feature = None if asked.feature is None else self.features.get(asked.feature)
         decision = Decision(
-            customer=customer_id,
-            feature=feature_id,
+            customer=asked.customer,
+            feature=asked.feature,
             requested=float(amount),
-            granted=denial is None,
-            reason=denial,
+            granted=reason is None,
+            reason=reason,
             account=None,
             chains=() if dimensions else None,
             binding=None,
             decided_at_ms=self.now_ms,
             details=feature,
+            currency=asked.currency,
+            resource=asked.resource,
         )
-        if feature is None or self.denial(customer_id, feature_id) is not None:
+        if feature is None or access.denial is not None:
             return decision
-        given = self.customers[customer_id].entitlements[feature_id]
         return replace(
             decision,
-            enum_values=given.enum_values,
-            numeric_value=None if feature.is_metered or given.limit is None else float(given.limit),
-            has_unlimited_usage=given.is_unlimited,
+            enum_values=access.enum_values,
+            numeric_value=None if feature.is_metered or access.limit is None else float(access.limit),
+            has_unlimited_usage=access.is_unlimited,
         )
 
     def report(
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         value: float,
         behavior: str = "DELTA",
         dimensions: Dimensions | None = None,
         dated_ms: int | None = None,
     ) -> Receipt:
-        """Count on the account and once on every budget, or set the account and count the difference on the budgets."""
-        amount = exact(value)
+        """Count on the account, once on every budget, and on the wallet; or set the account, and count the change."""
+        amount, asked = exact(value), Asked.one(customer, feature, currency, resource)
         if behavior == "SET" and amount < 0:
-            raise InvalidInput.of("value", value, "is refused by the reference model")
-        if customer not in self.customers:
-            raise NotFound("customer", customer)
-        if feature not in self.features:
+            raise refused("value", value)
+        self.of_resource(customer, resource)
+        if currency is not None and currency not in self.currencies:
+            raise NotFound("currency", currency)
+        if feature is not None and feature not in self.features:
             raise NotFound("feature", feature)
-        if not self.features[feature].is_metered:
-            raise InvalidInput.of("feature", feature, "is refused by the reference model")
-        record = self.customers[customer]
-        account = self.of_account(record, feature)
-        chains = self.chains(record, feature, dimensions)
-        entities = self.counted_once(each for chain in chains for each in chain)
+        if feature is not None and not self.features[feature].is_metered:
+            raise refused("feature", feature)
+        demand = self.demand(asked, amount, self.access_to(asked), dimensions)
+        wallet = demand.wallet
+        if behavior == "SET" and wallet is not None:
+            raise refused("behavior", behavior)
 
-        change = (
-            self.change(account, amount, dated_ms)
-            if behavior == "DELTA"
-            else self.set_change(account, amount, dated_ms)
-        )
-        for_entities = change if behavior == "SET" else amount
-        changes = [(account, change), *((each, self.change(each, for_entities, dated_ms)) for each in entities)]
+        changes = self._changes(demand, behavior, dated_ms)
+        purse = None if wallet is None else self.after(wallet, demand.credits)
+        charges = purse.charges() if purse else ()
         for each, applied in changes:
             self.count(each, applied)
+        if purse:
+            purse.write()
         counted = [Counted(self.state(each, Fraction(0)), float(applied)) for each, applied in changes]
         return Receipt(
             customer=customer,
             feature=feature,
             value=float(amount),
             behavior=UpdateBehavior(behavior),
-            account=counted[0],
-            entities=tuple(counted[1:]),
+            account=counted.pop(0) if feature is not None else None,
+            entities=tuple(counted),
             counted_at_ms=self.now_ms,
+            currency=None if wallet is None else wallet.currency,
+            resource=resource,
+            wallet=None if wallet is None else self.wallet_state(wallet),
+            charges=charges,
         )
+
+    def _changes(self, demand: Demand, behavior: str, dated_ms: int | None) -> list[tuple[Constraint, Fraction]]:
+        """What of a report reaches each counter. An account that is set gives its budgets the difference."""
+        found: list[tuple[Constraint, Fraction]] = []
+        for each in self.constraints(demand):
+            if each is demand.account and behavior == "SET":
+                change = self.set_change(each, demand.units, dated_ms)
+                demand = replace(demand, units=change)
+                found.append((each, change))
+            else:
+                found.append((each, self.change(each, demand.of(each), dated_ms)))
+        return found
 
     def report_many(self, records: Sequence[Mapping[str, Any]]) -> list[Receipt]:
         """Count records in order; the first that goes wrong ends the batch, and what was counted before it stays."""
@@ -326,20 +279,39 @@ class Reference(Configuration):
     def periods(self) -> list[Period]:
         """The periods that are running now, of every budget and every account level that has any."""
         found = [
-            self.of_entity(entity, scope, assignment).period
+            self.of_entity(entity, scope, assignment, capability).period
             for customer in self.customers.values()
             for entity in customer.entities.values()
-            for (_, scope), assignment in entity.assignments.items()
+            for (capability, scope), assignment in entity.assignments.items()
         ]
-        for customer in self.customers.values():
-            found += [self.of_account(customer, feature).period for feature in customer.entitlements]
+        for id, customer in self.customers.items():
+            found += [
+                self.of_account(customer, feature, resource, self.access(id, feature, resource)).period
+                for feature in self.features
+                for resource in (None, *sorted(customer.resources))
+            ]
         return [period for period in found if period != ALWAYS]
+
+    def instants_ms(self) -> set[int]:
+        """Every instant at which a subscription, a promotion or a grant begins or ends, and some of periods."""
+        found: set[int | None] = set()
+        for customer in self.customers.values():
+            found |= {each.expires_ms for each in customer.entitlements.values()}
+            for record in customer.subscriptions.values():
+                found |= {record.start_ms, record.trial_end_ms, record.end_ms}
+            wallets = {(currency, resource) for currency in self.currencies for resource in (None, *customer.resources)}
+            for currency, resource in wallets:
+                for grant in self.every_grant(customer, currency, resource):
+                    found |= {grant.effective_ms, grant.expires_ms}
+        return {each for each in found if each is not None} | {
+            instant_ms for period in self.periods() for instant_ms in (period.start_ms, period.end_ms)
+        }
 
     def limited_budgets(
         self, customer: str, *, feature: str, dimensions: Dimensions
     ) -> list[tuple[str, tuple[str, ...], Fraction, Fraction]]:
         """Entity, scope, used and left of each budget in the way of a request that has a limit."""
-        chains = self.chains(self.customers[customer], feature, dimensions)
+        chains = self.chains(self.customers[customer], [feature], dimensions)
         return [
             (each.entity.id, each.scope, self.used(each), each.limit - self.used(each))
             for each in self.counted_once(each for chain in chains for each in chain)
@@ -353,63 +325,15 @@ class Reference(Configuration):
         if customer_id not in self.customers:
             raise NotFound("customer", customer_id)
         customer = self.customers[customer_id]
+        account = self.of_account(customer, feature, None, self.access(customer_id, feature, None))
+        return Tree(self.state(account, Fraction(0)), self._nodes(customer, feature, None))
 
+    def _nodes(self, customer: CustomerRecord, capability: str, parent: str | None) -> tuple[Node, ...]:
         def node(entity: EntityRecord) -> Node:
-            budgets = sorted(entity.budgets(feature).items(), key=lambda each: each[0])
-            states = tuple(self.state(self.of_entity(entity, scope, each), Fraction(0)) for scope, each in budgets)
-            return Node(entity.id, entity.is_archived, states, below(entity.id))
+            budgets = sorted(entity.budgets(capability).items(), key=lambda each: each[0])
+            constraints = [self.of_entity(entity, scope, each, capability) for scope, each in budgets]
+            states = tuple(self.state(each, Fraction(0)) for each in constraints)
+            return Node(entity.id, entity.is_archived, states, self._nodes(customer, capability, entity.id))
 
-        def below(parent: str | None) -> tuple[Node, ...]:
-            children = [each for each in customer.entities.values() if each.parent == parent]
-            return tuple(node(each) for each in sorted(children, key=lambda each: each.id))
-
-        return Tree(self.state(self.of_account(customer, feature), Fraction(0)), below(None))
-
-    # --- counters and what is said of them --------------------------------------------------------------------------
-
-    def used(self, constraint: Constraint) -> Fraction:
-        return self.stands_at(constraint.slot, constraint.period).used
-
-    def count(self, constraint: Constraint, amount: Fraction) -> None:
-        stands = self.stands_at(constraint.slot, constraint.period)
-        constraint.slot.counter = Counter(stands.start_ms, stands.used + amount)
-
-    def change(self, constraint: Constraint, amount: Fraction, dated_ms: int | None) -> Fraction:
-        """What of a reported amount reaches a counter; raises OutOfRange where the sum is no number."""
-        stands = self.stands_at(constraint.slot, constraint.period)
-        if amount < 0 and self.is_too_old(dated_ms, stands.start_ms):
-            return Fraction(0)
-        if -amount >= stands.used and amount < 0:
-            return -stands.used
-        after = total(stands.used, amount)
-        if after is None or after > WHOLE_MAX:
-            raise OutOfRange(f"{stands.used} + {amount}")
-        return max(amount, -stands.used)
-
-    def set_change(self, account: Constraint, amount: Fraction, dated_ms: int | None) -> Fraction:
-        if self.is_too_old(dated_ms, self.stands_at(account.slot, account.period).start_ms):
-            return Fraction(0)
-        change = total(amount, -self.used(account))
-        if change is None:
-            raise OutOfRange(f"{amount} - {self.used(account)}")
-        return change
-
-    def allows(self, constraint: Constraint, amount: Fraction) -> bool:
-        """Whether a constraint, on its own, would let the amount pass."""
-        return constraint.hard_limit is None or self.judge(constraint, amount) is True
-
-    def state(self, constraint: Constraint, amount: Fraction) -> ConstraintState:
-        """Show a constraint; `amount` is what is still to fit."""
-        entity = constraint.entity
-        return ConstraintState(
-            entity=entity.id if entity else None,
-            entity_type=entity.type if entity else None,
-            scope=constraint.scope,
-            limit=None if constraint.limit is None else float(constraint.limit),
-            is_soft=constraint.is_soft,
-            used=float(self.used(constraint)),
-            held=0.0,
-            granted=self.allows(constraint, amount),
-            period=constraint.period,
-            cadence=constraint.cadence,
-        )
+        children = [each for each in customer.entities.values() if each.parent == parent]
+        return tuple(node(each) for each in sorted(children, key=lambda each: each.id))

@@ -12,30 +12,41 @@ import random
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from model.machine import machine_for
+from model.agreeing import Agreeing, machine_for
+from model.machine import Agreement
 from model.reference import Reference
 from model.targets import Target
 
 SEED_VARIABLE = "HEADGATE_SEED"
 
 
-def run(target: Target, *, examples: int, steps: int, shrink: bool = False) -> None:
+def run(
+    target: Target, machine: type[Agreeing] = Agreement, *, examples: int, steps: int, shrink: bool = False
+) -> None:
     """Try so many runs of so many steps, from the seed that the environment names, or one that nobody has seen."""
     given = os.environ.get(SEED_VARIABLE)
     number = int(given) if given else random.SystemRandom().getrandbits(32)
     budget = _budget(examples, steps, shrink=shrink or given is not None)
     try:
-        run_state_machine_as_test(seed(number)(machine_for(target)), settings=budget)
+        run_state_machine_as_test(seed(number)(machine_for(machine, target)), settings=budget)
     except BaseException as error:
         error.add_note(f"{SEED_VARIABLE}={number} has this run again, with {target.name}, and looks for a shorter one")
         raise
 
 
-def notices(target: Target, model_type: type[Reference], *, examples: int, steps: int, number: int) -> bool:
+def notices(
+    target: Target,
+    model_type: type[Reference],
+    machine: type[Agreeing] = Agreement,
+    *,
+    examples: int,
+    steps: int,
+    number: int,
+) -> bool:
     """Whether a wrong model is noticed within a budget."""
     budget = settings(_budget(examples, steps, shrink=False), verbosity=Verbosity.quiet)
     try:
-        run_state_machine_as_test(seed(number)(machine_for(target, model_type)), settings=budget)
+        run_state_machine_as_test(seed(number)(machine_for(machine, target, model_type)), settings=budget)
     except AssertionError:
         return True
     return False

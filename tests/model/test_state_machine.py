@@ -8,8 +8,9 @@ from fractions import Fraction
 import pytest
 
 from headgate.periods import Period
-from model.configuration import Counter, CustomerRecord, EntityRecord, Slot
-from model.reference import Constraint, Reference
+from model.limits import Constraint
+from model.records import Counter, CustomerRecord, EntityRecord, Slot
+from model.reference import Reference
 from model.running import notices, run
 from model.targets import ASYNC, CLUSTERS, IN_PROCESS, SYNC, Target
 

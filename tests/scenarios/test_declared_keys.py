@@ -45,6 +45,16 @@ def test_every_script_touches_declared_keys_only(place: Place, guarded: RedisTra
     assert not consume(engine, 5_000, **user).granted
     report(engine, 5, **team)
     report(engine, 3, behavior="SET", **team)
+    engine.catalog.put_currencies([{"id": "credits"}])
+    for number in range(2):
+        engine.credits.grant(CUSTOMER, {"currency": "credits", "amount": 100, "priority": number})
+        budget(engine, f"user-{70 + number}", 1_000)
+    engine.governance.put_assignments(
+        CUSTOMER, [{"entity": "team-eng", "currency": "credits", "usage_limit": 500, "cadence": "P1D"}]
+    )
+    assert engine.check(CUSTOMER, currency="credits", **team).granted
+    assert engine.consume(CUSTOMER, currency="credits", amount=150, **team).granted
+    engine.report(CUSTOMER, currency="credits", value=100, **team)
     engine.governance.archive(CUSTOMER, ["user-1"])
     engine.customers.revoke_entitlement(CUSTOMER, feature=FEATURE)
     entitle(engine, limit=10)

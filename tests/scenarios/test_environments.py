@@ -224,7 +224,7 @@ def test_no_script_runs_with_the_clock_of_the_other_build(place: Place, clock: M
     sent: dict[str, Call] = {}
 
     def remember(call: Call, send_on: Callable[[], Reply]) -> Reply:
-        if call.timed is not None:
+        if call.timed is not None and call.script != "read_catalog":  # which says what is there, and decides nothing
             sent[call.script] = call
         return send_on()
 

@@ -7,32 +7,49 @@ from datetime import datetime
 from typing import assert_type
 
 from headgate import (
+    Addon,
     Assignment,
     AssignmentUpsert,
     AsyncHeadgate,
+    BooleanEntitlement,
     Change,
+    Charge,
     ConstraintState,
+    Currency,
     Customer,
     Decision,
     DeniedReason,
+    Entitlement,
+    Entitlements,
     Entity,
     EntityBudget,
     EntityType,
     EntityUpsert,
+    EnumEntitlement,
     Explanation,
     Feature,
     FeatureType,
+    Grant,
+    GrantRequest,
+    GrantState,
     Headgate,
     LimitReached,
     ManualClock,
+    MeteredEntitlement,
+    NumericEntitlement,
+    Plan,
     Policy,
     PromotionalEntitlement,
     Receipt,
+    Resource,
     Settings,
+    Subscription,
+    SubscriptionUpsert,
     Tree,
     Update,
     UpdateBehavior,
     UsageRecord,
+    Wallet,
 )
 
 
@@ -52,8 +69,23 @@ def for_threads(policy: Policy, now: datetime) -> None:
         assert_type(engine.consume("c", feature="f", amount=1), Decision)
         assert_type(engine.report("c", feature="f", value=-1, behavior="SET", timestamp=now), Receipt)
         assert_type(engine.report("c", feature="f", value=1, behavior=UpdateBehavior.DELTA), Receipt)
+        assert_type(engine.check("c", currency="k", resource="site-01").wallet, Wallet | None)
+        assert_type(engine.consume("c", currency="k", amount=2.5).charges, tuple[Charge, ...])
+        assert_type(engine.report("c", currency="k", value=-1, resource="site-01").charges, tuple[Charge, ...])
         assert_type(engine.report_many([UsageRecord("c", "f", 1), {"customer": "c"}]), list[Receipt])
+        assert_type(engine.entitlement("c", "f", requested_usage=2, requested_values=["eu"]), Entitlement)
+        assert_type(engine.entitlement("c", feature="f", resource="site-01").has_access, bool)
+        assert_type(engine.boolean_entitlement("c", "f"), BooleanEntitlement)
+        assert_type(engine.numeric_entitlement("c", "f").value, float | None)
+        assert_type(engine.numeric_entitlement("c", "f"), NumericEntitlement)
+        assert_type(engine.metered_entitlement("c", "f", requested_usage=1.5), MeteredEntitlement)
+        assert_type(engine.metered_entitlement("c", "f").usage_period_end, datetime | None)
+        assert_type(engine.enum_entitlement("c", "f", requested_values=["eu"]), EnumEntitlement)
+        assert_type(engine.entitlements("c", resource="site-01"), Entitlements)
+        assert_type(engine.entitlements("c").entitlements, tuple[Entitlement, ...])
+        assert_type(engine.reload("c"), Entitlements)
         assert_type(engine.explain("c", feature="f"), Explanation)
+        assert_type(engine.explain("c", currency="k"), Explanation)
         assert_type(engine.apply(policy, dry_run=True), list[Change])
         assert_type(engine.updates(), Iterator[Update])
         assert_type(engine.metrics, dict[str, int])
@@ -63,11 +95,29 @@ def for_threads(policy: Policy, now: datetime) -> None:
         assert_type(engine.catalog.features(), dict[str, Feature])
         assert_type(engine.catalog.put_entity_types([EntityType(id="team")]), list[EntityType])
         assert_type(engine.catalog.entity_types(), dict[str, EntityType])
+        assert_type(engine.catalog.put_currencies([Currency(id="k"), {"id": "l"}]), list[Currency])
+        assert_type(engine.catalog.currencies(), dict[str, Currency])
+        assert_type(engine.catalog.put_plans([Plan(id="p"), {"id": "q"}]), list[Plan])
+        assert_type(engine.catalog.plans(), dict[str, Plan])
+        assert_type(engine.catalog.put_addons([Addon(id="a")]), list[Addon])
+        assert_type(engine.catalog.addons(), dict[str, Addon])
         assert_type(engine.customers.put("c", name="C", metadata={"a": "b"}), Customer)
         assert_type(engine.customers.get("c"), Customer)
         entitlement = PromotionalEntitlement(feature="f", usage_limit=5)
         assert_type(engine.customers.grant_entitlement("c", entitlement), PromotionalEntitlement)
         assert_type(engine.customers.entitlements("c"), dict[str, PromotionalEntitlement])
+        assert_type(engine.customers.put_resource("c", "site-01", display_name="Site"), Resource)
+        assert_type(engine.customers.resources("c"), list[Resource])
+        assert_type(engine.subscriptions.provision("c", SubscriptionUpsert(plan="p")), Subscription)
+        assert_type(engine.subscriptions.provision("c", {"plan": "p"}), Subscription)
+        assert_type(engine.subscriptions.cancel("c", "p", at="period_end"), Subscription)
+        assert_type(engine.subscriptions.cancel("c", "p", at=now, resource="site-01"), Subscription)
+        assert_type(engine.subscriptions.get("c", "p"), Subscription)
+        assert_type(engine.subscriptions.list("c", include_ended=True), list[Subscription])
+        assert_type(engine.credits.grant("c", GrantRequest(currency="k", amount=5)), Grant)
+        assert_type(engine.credits.void("c", "grant-1", currency="k"), Grant)
+        assert_type(engine.credits.wallet("c", currency="k", resource=None), Wallet)
+        assert_type(engine.credits.grants("c", currency="k"), list[GrantState])
         assert_type(engine.governance.put_entities("c", [EntityUpsert(id="e")]), list[Entity])
         upsert = AssignmentUpsert(entity="e", feature="f", usage_limit=None, cadence="P1M", parent=None)
         assert_type(engine.governance.put_assignments("c", [upsert, {"entity": "e"}]), list[Assignment])
@@ -75,6 +125,7 @@ def for_threads(policy: Policy, now: datetime) -> None:
         assert_type(engine.governance.entities("c", include_archived=True), list[Entity])
         assert_type(engine.governance.assignments("c"), list[EntityBudget])
         assert_type(engine.governance.tree("c", feature="f"), Tree)
+        assert_type(engine.governance.tree("c", currency="k", resource="site-01").wallet, Wallet | None)
 
 
 async def for_asyncio(policy: Policy) -> None:
@@ -85,9 +136,14 @@ async def for_asyncio(policy: Policy) -> None:
         assert_type(await engine.report("c", feature="f", value=1), Receipt)
         assert_type(await engine.report_many([]), list[Receipt])
         assert_type(await engine.explain("c", feature="f"), Explanation)
+        assert_type(await engine.metered_entitlement("c", "f"), MeteredEntitlement)
+        assert_type(await engine.reload("c"), Entitlements)
         assert_type(await engine.apply(policy), list[Change])
         assert_type(engine.updates(), AsyncIterator[Update])
         assert_type(await engine.customers.get("c"), Customer)
+        assert_type(await engine.catalog.plans(), dict[str, Plan])
+        assert_type(await engine.subscriptions.list("c"), list[Subscription])
+        assert_type(await engine.credits.wallet("c", currency="k"), Wallet)
         assert_type(await engine.governance.tree("c", feature="f"), Tree)
         async for update in engine.updates():
             assert_type(update.token, bytes)
@@ -99,6 +155,8 @@ def what_is_refused(engine: Headgate, error: LimitReached) -> None:
     engine.check("c", feature=5)  # type: ignore[arg-type]
     engine.check("c", feature="f", dimensions={"teamId": None})  # type: ignore[dict-item]
     engine.consume("c", feature="f", amount="5")  # type: ignore[arg-type]
+    engine.subscriptions.cancel("c", "p", at="later")  # type: ignore[arg-type]
+    engine.credits.wallet("c", "k")  # type: ignore[call-arg]
     engine.report("c", feature="f")  # type: ignore[call-arg]
     Headgate.connect("redis://localhost", "production")  # type: ignore[call-arg]
     Settings(deadline=5)  # type: ignore[call-arg]

@@ -69,6 +69,19 @@ def _begin(
     ] = False,
 ) -> None:
     context.obj = Session(url or default_url(os.environ), environment)
+    if _is_typed(context, "url"):
+        if context.invoked_subcommand == "demo":
+            raise typer.BadParameter("the demo starts a server of its own: leave it out", param_hint="--url")
+        context.default_map = {"replay": {"url": url}}
+    if _is_typed(context, "environment") and context.invoked_subcommand in ("demo", "replay"):
+        rule = f"{context.invoked_subcommand} makes an environment of its own: leave it out"
+        raise typer.BadParameter(rule, param_hint="--environment")
+
+
+def _is_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line; what the surroundings set is for other commands, too."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def make_app() -> typer.Typer:

@@ -150,7 +150,7 @@ async def run(storm: Storm, view: View) -> Summary:
         for worker in workers:
             tally.add_all(Tally.from_json(worker.records.read_text(encoding="utf-8")))
         lines = await _lines(engine, storm)
-    return Summary(tally, seconds, lines, audit(tally, states_by_key(lines)))
+    return Summary(tally, seconds, lines, audit(tally, states_by_key(lines)), tells_days=False)
 
 
 @contextlib.asynccontextmanager

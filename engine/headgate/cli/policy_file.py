@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from headgate.errors import HeadgateError, InvalidInput, Problem
-from headgate.policy import Policy, path_to
+from headgate.policy import POLICY_WORDS, Policy, path_to
 
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 NODES_A_CHARACTER_MAX: Final = 10
@@ -67,7 +67,7 @@ def _parse(text: str, name: str) -> Policy:
     except YAMLError as error:
         raise InvalidPolicyFile([f"{name}: {' '.join(str(error).split())}"]) from None
     if root is None:
-        raise InvalidPolicyFile([f"{name}:1: the file is empty: a policy has features, entity_types and customers"])
+        raise InvalidPolicyFile([f"{name}:1: the file is empty: a policy has {', '.join(POLICY_WORDS)}"])
     document = _Document(name, nodes_max=1_000 + NODES_A_CHARACTER_MAX * len(text))
     data = document.value("", root)
     problems = document.problems

@@ -118,7 +118,7 @@ def make_plan(
 
 def stretches(plan: Plan) -> Iterator[Sequence[tuple[TracedCall, Attributed]]]:
     """Cut the calls where a period of any limit ends: all calls of a stretch lie in one period of every limit."""
-    schedules = list(_schedules(plan))
+    schedules, instants_ms = list(_schedules(plan)), sorted(_instants_ms(plan.policy))
     stretch: list[tuple[TracedCall, Attributed]] = []
     until_ms = plan.first_ms
     for call, attributed in plan.calls:
@@ -126,28 +126,49 @@ def stretches(plan: Plan) -> Iterator[Sequence[tuple[TracedCall, Attributed]]]:
             if stretch:
                 yield stretch
             stretch = []
-            until_ms = min((each.period_at(call.at_ms).end_ms for each in schedules), default=call.at_ms + 2**40)
+            ends_ms = [each.period_at(call.at_ms).end_ms for each in schedules]
+            ends_ms += [at_ms for at_ms in instants_ms if at_ms > call.at_ms][:1]
+            until_ms = min(ends_ms, default=call.at_ms + 2**40)
         stretch.append((call, attributed))
     yield stretch
 
 
 def _schedules(plan: Plan) -> Iterable[Schedule]:
+    """Every schedule by which a limit starts again, or credits recur."""
+    policy = plan.policy
     budgets = {
         (budget.cadence, budget.zone)
-        for customer in plan.policy.customers
+        for customer in policy.customers
         for entity in customer.entities
         for budget in entity.budgets
     }
     for cadence, zone in sorted(budgets):
         yield Schedule(Cadence.parse(cadence), plan.first_ms, zone)
-    for customer in plan.policy.customers:
+    of_packages = [each for package in (*policy.plans, *policy.addons) for each in package.entitlements]
+    found: set[Schedule | None] = set()
+    for customer in policy.customers:
         for entitlement in customer.entitlements:
-            anchored = entitlement
-            if entitlement.reset_anchor_ms is None:
-                anchored = entitlement.model_copy(update={"reset_anchor_ms": plan.first_ms})
-            schedule = entitlement_schedule(anchored)
-            if schedule is not None:
-                yield schedule
+            anchor_ms = plan.first_ms if entitlement.reset_anchor_ms is None else entitlement.reset_anchor_ms
+            found.add(entitlement_schedule(entitlement, anchor_ms))
+        for subscription in customer.subscriptions:
+            given = (subscription.billing_anchor_ms, subscription.start_ms, plan.first_ms)
+            anchor_ms = next(each for each in given if each is not None)
+            found |= {
+                entitlement_schedule(each, anchor_ms) for each in (*of_packages, *(subscription.entitlements or ()))
+            }
+            found |= {Schedule(Cadence.parse(cadence), anchor_ms) for cadence in ("P1M", "P1Y")}
+    yield from (schedule for schedule in found if schedule is not None)
+
+
+def _instants_ms(policy: Policy) -> set[int]:
+    """Every instant at which something begins or ends for good."""
+    found = {each.expires_at_ms for customer in policy.customers for each in customer.entitlements}
+    for customer in policy.customers:
+        for subscription in customer.subscriptions:
+            found |= {subscription.start_ms, subscription.trial_end_ms, subscription.end_ms}
+        for grant in customer.grants:
+            found |= {grant.effective_at_ms, grant.expires_at_ms}
+    return {each for each in found if each is not None}
 
 
 async def run(plan: Plan, url: str, on_answer: Callable[[], object]) -> tuple[list[Done], Summary]:
@@ -216,9 +237,12 @@ def replay_command(
         Path, typer.Argument(metavar="TRACE.csv", help="The trace; also looked for in the folder $HEADGATE_TRACES.")
     ],
     policy: Annotated[Path, typer.Option(help="The policy whose budgets stand in the way.")],
-    url: Annotated[str, typer.Option(help="The server to run on. Its environment there is left as it ends.")] = (
-        "embedded://"
-    ),
+    url: Annotated[
+        str,
+        typer.Option(
+            help="The server to run on; `headgate --url URL replay` says the same. Its environment is left there."
+        ),
+    ] = "embedded://",
     in_flight: Annotated[int, typer.Option(min=1, max=IN_FLIGHT_MAX, help="How many calls to make at once.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the draws for rows that do not say who calls.")] = 1,
     feature: Annotated[str | None, typer.Option(help="What to consume, where the policy meters several.")] = None,

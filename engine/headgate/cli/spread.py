@@ -61,9 +61,7 @@ class Spread:
     def of(cls, policy: Policy, *, feature: str, seed: int) -> Spread:
         """Find out what can be drawn; raise `InvalidInput` where no customer has the feature."""
         customers = sorted(
-            customer.id
-            for customer in policy.customers
-            if any(entitlement.feature == feature for entitlement in customer.entitlements)
+            customer.id for customer in policy.customers if feature in entitled_features(policy, customer)
         )
         if not customers:
             raise InvalidInput.of("policy", feature, "no customer is entitled to this feature: nobody can make a call")
@@ -100,6 +98,18 @@ class Spread:
     def _draw(self, row: int, what: str, items: Sequence[_Item]) -> _Item:
         digest = hashlib.sha256(f"{self.seed}/{row}/{what}".encode()).digest()
         return items[int.from_bytes(digest[:8], "big") % len(items)]
+
+
+def entitled_features(policy: Policy, customer: PolicyCustomer) -> frozenset[str]:
+    """What a customer was given, or subscribes to: the features of its subscriptions, their plans and add-ons."""
+    plans = {plan.id: plan.entitlements for plan in policy.plans}
+    addons = {addon.id: addon.entitlements for addon in policy.addons}
+    found = {entitlement.feature for entitlement in customer.entitlements}
+    for subscription in customer.subscriptions:
+        found |= {each.feature for each in subscription.entitlements or ()}
+        found |= {each.feature for each in plans[subscription.plan or ""]}
+        found |= {each.feature for ordered in subscription.addons or () for each in addons[ordered.addon]}
+    return frozenset(found)
 
 
 def metered_feature(policy: Policy, named: str | None) -> str:

@@ -34,12 +34,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a run: what calls were told, how long it took, and every budget in the order of the tree."""
+    """The end of a run: what calls were told, how long it took, and every budget in the order of the tree.
+
+    `tells_days`: whether the table says on which day a budget first ran out.
+    """
 
     tally: Tally
     seconds: float
     lines: tuple[Line, ...]
     audit: Audit
+    tells_days: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -87,15 +91,15 @@ class Summary:
         return self.tally.budgets.get(line.key, BudgetTally())
 
     def _table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
         several = len({line.key.customer for line in self.lines}) > 1
         if several:
             table.add_column("customer", overflow="fold")
         table.add_column("budget", no_wrap=True)
         table.add_column("every")
-        for name in ("limit", "used", "granted in all", "refused"):
+        for name in ("limit", "used", "granted", "refused"):
             table.add_column(name, justify="right")
-        table.add_column("first ran out")
+        table.add_column("ran out")
         for line in self.lines:
             budget, state = self._of(line), line.state
             granted = amount_of(sum(period.granted_steps for period in budget.periods.values()))
@@ -106,7 +110,7 @@ class Summary:
                 format_amount(state.used),
                 format_amount(granted),
                 f"{budget.refused:,}",
-                moment(budget.first_refused_ms),
+                moment(budget.first_refused_ms, with_day=self.tells_days),
             ]
             style = "bold red" if budget.refused else None
             if several:
@@ -132,14 +136,18 @@ class Summary:
 
 
 def lines_of(trees: Iterable[Tree]) -> Iterator[Line]:
-    """Give every constraint of customers' trees: the account level, then each node before its children."""
+    """Give every constraint of features' trees: the account level, then each node before its children.
+
+    Budgets for the credits that a feature is paid in are left out.
+    """
     for tree in trees:
         yield Line(BudgetKey.of(tree.customer, tree.feature, tree.account), 0, tree.account)
         nodes = [(0, root) for root in reversed(tree.roots)]
         while nodes:
             level, node = nodes.pop()
             for state in node.states:
-                yield Line(BudgetKey.of(tree.customer, tree.feature, state), level, state)
+                if state.currency is None:
+                    yield Line(BudgetKey.of(tree.customer, tree.feature, state), level, state)
             nodes += [(level + 1, child) for child in reversed(node.children)]
 
 
@@ -148,9 +156,11 @@ def states_by_key(lines: Sequence[Line]) -> dict[BudgetKey, ConstraintState]:
     return {line.key: line.state for line in lines}
 
 
-def moment(at_ms: int | None) -> str:
+def moment(at_ms: int | None, *, with_day: bool) -> str:
     """An instant for a cell; empty where there is none."""
-    return "" if at_ms is None else instant(at_ms).strftime("%Y-%m-%d %H:%M:%S")
+    if at_ms is None:
+        return ""
+    return instant(at_ms).strftime("%Y-%m-%d %H:%M:%S" if with_day else "%H:%M:%S")
 
 
 def make_console(*, stderr: bool = False) -> Console:

@@ -8,7 +8,8 @@ How exactness is told: each grant is put down under each constraint of its reply
 names. At the end, a counter that was read must equal the sum of its period; and within every period, also those that
 are over, the highest number that any reply named must equal the sum, else something was counted that nobody was
 granted. A call whose outcome is unknown may have been counted on any constraint of its customer and feature, or on
-none: the sums are then the lower end of a range.
+none: the sums are then the lower end of a range. Credits, and budgets for them, are not added up: what they count is
+not what the calls asked for.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class BudgetKey:
     scope: tuple[str, ...]
 
     @classmethod
-    def of(cls, customer: str, feature: str, state: ConstraintState) -> BudgetKey:
+    def of(cls, customer: str, feature: str | None, state: ConstraintState) -> BudgetKey:
         """Name the constraint whose state it is."""
-        return cls(customer, feature, state.entity or "", state.scope)
+        return cls(customer, feature or "", state.entity or "", state.scope)
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ class Tally:
     granted: int = 0
     refused: int = 0
     refused_by_nobody: Counter[str] = field(default_factory=Counter)
-    """Refusals that no limit made, by reason."""
+    """Refusals that no limit of the feature made, by reason."""
     errors: Counter[str] = field(default_factory=Counter)
     """By code."""
     unknown_steps: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -89,6 +90,8 @@ class Tally:
         self.latencies_ms.append(latency_ms)
         amount_steps = steps(amount)
         for state in decision.constraints:
+            if state.currency is not None:
+                continue
             budget = self._budget(BudgetKey.of(decision.customer, decision.feature, state))
             period = budget.periods.get(state.period.start_ms)
             if period is None:
@@ -100,7 +103,7 @@ class Tally:
             self.granted += 1
             return
         self.refused += 1
-        if decision.binding is None:
+        if decision.binding is None or decision.binding.currency is not None:
             self.refused_by_nobody[str(decision.reason)] += 1
             return
         binding = self._budget(BudgetKey.of(decision.customer, decision.feature, decision.binding))

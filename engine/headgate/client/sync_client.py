@@ -14,26 +14,37 @@ from typing import Any, Self, TypeVar
 from headgate.calls import Call, Failed, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client import opening
+from headgate.client.arguments import optional_id
 from headgate.client.delivery import Dispatcher, Pause, Transport
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import Listener
+from headgate.client.sync_namespaces import (
+    CatalogMethods,
+    CreditMethods,
+    CustomerMethods,
+    GovernanceMethods,
+    SubscriptionMethods,
+)
 from headgate.client.sync_transport import RedisTransport
 from headgate.clock import ManualClock, monotonic_ms
 from headgate.errors import HeadgateError, Unavailable
 from headgate.keys import Keyspace
-from headgate.model.catalog import EntityType, Feature
-from headgate.model.customer import Customer, PromotionalEntitlement
 from headgate.model.decision import Decision, Receipt, UpdateBehavior
-from headgate.model.governance import Assignment, AssignmentUpsert, Entity, EntityUpsert
+from headgate.model.entitlement import (
+    BooleanEntitlement,
+    Entitlement,
+    Entitlements,
+    EnumEntitlement,
+    MeteredEntitlement,
+    NumericEntitlement,
+)
 from headgate.model.ids import require_id
-from headgate.model.tree import Tree
 from headgate.policy import Policy
 from headgate.settings import Settings
 from headgate.updates import Update
-from headgate.verbs import apply, catalog, customers, decide, explain, governance, report, tree
+from headgate.verbs import apply, decide, explain, reading, report
 from headgate.verbs.apply import Change
 from headgate.verbs.explain import Explanation
-from headgate.verbs.governance import EntityBudget
 from headgate.verbs.report import UsageRecord
 
 T = TypeVar("T")
@@ -70,6 +81,8 @@ class Headgate:
                 listener.start()
         self.catalog = CatalogMethods(self)
         self.customers = CustomerMethods(self)
+        self.subscriptions = SubscriptionMethods(self)
+        self.credits = CreditMethods(self)
         self.governance = GovernanceMethods(self)
 
     @classmethod
@@ -102,14 +115,26 @@ class Headgate:
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         requested_usage: float | Decimal = 1,
         requested_values: Sequence[str] = (),
         dimensions: Mapping[str, DimensionValue] | None = None,
     ) -> Decision:
-        """Say whether the amount would fit every limit in its way now. Nothing is written."""
+        """Say whether an amount of a feature or a currency would fit every limit in its way now. Nothing is written.
+
+        With a resource, its own account-level counters and wallets decide; entity budgets are the customer's.
+        """
         question = decide.asked(
-            customer, feature, requested_usage, dimensions, amount_field="requested_usage", values=requested_values
+            customer,
+            feature,
+            requested_usage,
+            dimensions,
+            amount_field="requested_usage",
+            values=requested_values,
+            currency=currency,
+            resource=resource,
         )
         return self._run(decide.check(self._state, question))
 
@@ -117,45 +142,138 @@ class Headgate:
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         amount: float | Decimal = 1,
         dimensions: Mapping[str, DimensionValue] | None = None,
     ) -> Decision:
-        """Count the amount on every constraint if it fits all of them, in one atomic step; else count nothing."""
-        question = decide.asked(customer, feature, amount, dimensions, amount_field="amount")
+        """Count the amount on every constraint if it fits all of them, in one atomic step; else count nothing.
+
+        An amount of a currency, or of a feature that is paid in credits, is taken from the wallet in the same step.
+        """
+        question = decide.asked(
+            customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
+        )
         return self._run(decide.consume(self._state, question))
 
     def report(
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         value: float | Decimal,
         behavior: UpdateBehavior | str = UpdateBehavior.DELTA,
         dimensions: Mapping[str, DimensionValue] | None = None,
         timestamp: datetime | None = None,
     ) -> Receipt:
-        """Count usage that has happened, whatever the limits say; a negative value is a correction, SET is absolute."""
-        usage = report.usage_of(UsageRecord(customer, feature, value, behavior, dimensions, timestamp))
-        return self._run(report.report(self._state, usage))
+        """Count usage that has happened, whatever the limits say; a negative value is a correction, SET is absolute.
+
+        What a wallet does not have is overdraft; a correction gives credits back. Credits can't be SET.
+        """
+        record = UsageRecord(customer, feature, value, behavior, dimensions, timestamp, currency, resource)
+        return self._run(report.report(self._state, report.usage_of(record)))
 
     def report_many(self, records: Sequence[UsageRecord | Mapping[str, Any]]) -> list[Receipt]:
         """Count 1 to 100 records in order. All are validated first; each is atomic, the batch is not."""
         usages = report.usages_of(records)
         return self._run(report.report_many(self._state, usages), deadlines=opening.BATCH_DEADLINES)
 
+    def entitlement(
+        self,
+        customer: str,
+        feature: str,
+        *,
+        resource: str | None = None,
+        requested_usage: float | Decimal = 1,
+        requested_values: Sequence[str] = (),
+    ) -> Entitlement:
+        """Read what a customer, or one of its resources, may do with a feature now, with every number behind it.
+
+        Nothing is written, and entity budgets are not asked: `check` asks them too.
+        """
+        question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
+        return self._run(reading.entitlement(self._state, question))
+
+    def boolean_entitlement(
+        self,
+        customer: str,
+        feature: str,
+        *,
+        resource: str | None = None,
+    ) -> BooleanEntitlement:
+        """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
+        question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
+        return self._run(reading.entitlement(self._state, question))
+
+    def numeric_entitlement(
+        self,
+        customer: str,
+        feature: str,
+        *,
+        resource: str | None = None,
+    ) -> NumericEntitlement:
+        """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
+        question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
+        return self._run(reading.entitlement(self._state, question))
+
+    def metered_entitlement(
+        self,
+        customer: str,
+        feature: str,
+        *,
+        resource: str | None = None,
+        requested_usage: float | Decimal = 1,
+    ) -> MeteredEntitlement:
+        """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
+        question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
+        return self._run(reading.entitlement(self._state, question))
+
+    def enum_entitlement(
+        self,
+        customer: str,
+        feature: str,
+        *,
+        resource: str | None = None,
+        requested_values: Sequence[str] = (),
+    ) -> EnumEntitlement:
+        """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
+        question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
+        return self._run(reading.entitlement(self._state, question))
+
+    def entitlements(self, customer: str, *, resource: str | None = None) -> Entitlements:
+        """Read everything that a customer, or one of its resources, is entitled to now: features, then credits."""
+        ids = require_id(customer, "customer"), optional_id(resource, "resource")
+        return self._run(reading.entitlements(self._state, *ids))
+
+    def reload(self, customer: str, *, resource: str | None = None) -> Entitlements:
+        """Forget what is kept of a customer and the catalog, and read its entitlements: what was written is there."""
+        ids = require_id(customer, "customer"), optional_id(resource, "resource")
+        return self._run(reading.reload(self._state, *ids))
+
     def explain(
         self,
         customer: str,
         *,
-        feature: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
         requested_usage: float | Decimal = 1,
         requested_values: Sequence[str] = (),
         dimensions: Mapping[str, DimensionValue] | None = None,
     ) -> Explanation:
         """Check, and say how the request was resolved: what each dimension matched, and which budgets did not apply."""
         question = decide.asked(
-            customer, feature, requested_usage, dimensions, amount_field="requested_usage", values=requested_values
+            customer,
+            feature,
+            requested_usage,
+            dimensions,
+            amount_field="requested_usage",
+            values=requested_values,
+            currency=currency,
+            resource=resource,
         )
         return self._set_up(explain.explain(self._state, question))
 
@@ -271,133 +389,3 @@ class Headgate:
                 step = delivery.send(outcome)
         except StopIteration as stop:
             return stop.value
-
-
-class CatalogMethods:
-    """Features and entity types of the environment. A change is done when every partition stands at it."""
-
-    def __init__(self, engine: Headgate) -> None:
-        self._engine = engine
-
-    def put_features(self, features: Sequence[Feature | Mapping[str, Any]]) -> list[Feature]:
-        """Create or replace features; a feature keeps its type. Makes the environment, if there is none."""
-        accepted = catalog.accept_all(Feature, features, "features")
-        return self._engine._set_up(catalog.put_features(self._engine._state, accepted))
-
-    def features(self) -> dict[str, Feature]:
-        """Read all features, by id."""
-        return self._engine._set_up(catalog.features(self._engine._state))
-
-    def put_entity_types(self, entity_types: Sequence[EntityType | Mapping[str, Any]]) -> list[EntityType]:
-        """Create or replace entity types. Makes the environment, if there is none."""
-        accepted = catalog.accept_all(EntityType, entity_types, "entity_types")
-        return self._engine._set_up(catalog.put_entity_types(self._engine._state, accepted))
-
-    def entity_types(self) -> dict[str, EntityType]:
-        """Read all entity types, by id."""
-        return self._engine._set_up(catalog.entity_types(self._engine._state))
-
-    def accept_loss(self) -> None:
-        """Write partitions that lost their data again, as empty ones: their customers are "not found" from then on."""
-        self._engine._set_up(catalog.accept_loss(self._engine._state))
-
-
-class CustomerMethods:
-    """Customers, and what they were given directly."""
-
-    def __init__(self, engine: Headgate) -> None:
-        self._engine = engine
-
-    def put(
-        self,
-        customer: str,
-        *,
-        name: str | None = None,
-        email: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> Customer:
-        """Create a customer, or change the fields that are given."""
-        fields = customers.given(name=name, email=email, metadata=metadata)
-        return self._engine._set_up(customers.put(self._engine._state, require_id(customer, "customer"), fields))
-
-    def get(self, customer: str) -> Customer:
-        """Read a customer; raise `NotFound` if there is none."""
-        return self._engine._set_up(customers.get(self._engine._state, require_id(customer, "customer")))
-
-    def archive(self, customer: str) -> Customer:
-        """Archive a customer: its checks are denied from the next call on. Usage stays."""
-        verb = customers.set_archived(self._engine._state, require_id(customer, "customer"), archived=True)
-        return self._engine._set_up(verb)
-
-    def unarchive(self, customer: str) -> Customer:
-        """Bring an archived customer back."""
-        verb = customers.set_archived(self._engine._state, require_id(customer, "customer"), archived=False)
-        return self._engine._set_up(verb)
-
-    def grant_entitlement(
-        self, customer: str, entitlement: PromotionalEntitlement | Mapping[str, Any]
-    ) -> PromotionalEntitlement:
-        """Give a customer access to a feature, or change what was given. There is one for a feature."""
-        accepted = PromotionalEntitlement.accept(entitlement, "entitlement")
-        verb = customers.grant_entitlement(self._engine._state, require_id(customer, "customer"), accepted)
-        return self._engine._set_up(verb)
-
-    def revoke_entitlement(self, customer: str, *, feature: str) -> None:
-        """Take an entitlement back: checks are denied as Revoked from the next call on. Usage stays."""
-        ids = require_id(customer, "customer"), require_id(feature, "feature")
-        self._engine._set_up(customers.revoke_entitlement(self._engine._state, *ids))
-
-    def entitlements(self, customer: str) -> dict[str, PromotionalEntitlement]:
-        """Read what a customer was given directly and still has, by feature."""
-        return self._engine._set_up(customers.entitlements(self._engine._state, require_id(customer, "customer")))
-
-
-class GovernanceMethods:
-    """Entities of a customer, their budgets, and the hierarchy between them."""
-
-    def __init__(self, engine: Headgate) -> None:
-        self._engine = engine
-
-    def put_entities(self, customer: str, entities: Sequence[EntityUpsert | Mapping[str, Any]]) -> list[Entity]:
-        """Create 1 to 100 entities, or change what is given of them. Naming an archived one brings it back."""
-        accepted = catalog.accept_all(EntityUpsert, entities, "entities")
-        verb = governance.put_entities(self._engine._state, require_id(customer, "customer"), accepted)
-        return self._engine._set_up(verb)
-
-    def put_assignments(
-        self, customer: str, assignments: Sequence[AssignmentUpsert | Mapping[str, Any]]
-    ) -> list[Assignment]:
-        """Create 1 to 100 budgets, or change what is given of them, and move their entities under other parents."""
-        accepted = catalog.accept_all(AssignmentUpsert, assignments, "assignments")
-        verb = governance.put_assignments(self._engine._state, require_id(customer, "customer"), accepted)
-        return self._engine._set_up(verb)
-
-    def archive(self, customer: str, ids: Sequence[str]) -> list[Entity]:
-        """Archive entities: their own budgets no longer apply, those above them still do."""
-        verb = governance.set_archived(
-            self._engine._state, require_id(customer, "customer"), governance.require_ids(ids), archived=True
-        )
-        return self._engine._set_up(verb)
-
-    def unarchive(self, customer: str, ids: Sequence[str]) -> list[Entity]:
-        """Bring archived entities back."""
-        verb = governance.set_archived(
-            self._engine._state, require_id(customer, "customer"), governance.require_ids(ids), archived=False
-        )
-        return self._engine._set_up(verb)
-
-    def entities(self, customer: str, *, include_archived: bool = False) -> list[Entity]:
-        """Read all entities of a customer, by id."""
-        verb = governance.entities(
-            self._engine._state, require_id(customer, "customer"), include_archived=include_archived
-        )
-        return self._engine._set_up(verb)
-
-    def assignments(self, customer: str) -> list[EntityBudget]:
-        """Read all budgets of a customer, by entity, feature and scope."""
-        return self._engine._set_up(governance.assignments(self._engine._state, require_id(customer, "customer")))
-
-    def tree(self, customer: str, *, feature: str) -> Tree:
-        """Read the customer's entities as a forest, with what every budget for a feature has used."""
-        ids = require_id(customer, "customer"), require_id(feature, "feature")
-        return self._engine._set_up(tree.tree(self._engine._state, *ids))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, model_validator
 
-from headgate.amounts import add, as_number
+from headgate.amounts import AmountOutOfRange, add, as_number
 from headgate.model.base import Strict
 from headgate.model.ids import Id
 from headgate.model.terms import CreditAmount, InstantMs
@@ -96,6 +96,14 @@ class Grants(Strict):
     grants: tuple[Grant, ...] = Field(default=(), strict=False)
 
 
+def _sum(left: float, right: float) -> float:
+    """An exact sum where there is one; what a damaged counter holds is shown as it is, and grants nothing."""
+    try:
+        return add(left, right)
+    except AmountOutOfRange:
+        return left + right
+
+
 @dataclass(frozen=True, slots=True)
 class GrantState:
     """A grant and what became of it: amount = left + held + consumed + expired + voided."""
@@ -116,7 +124,7 @@ class GrantState:
 
     @property
     def _rest(self) -> float:
-        return add(add(self.amount, -self.consumed), -self.held)
+        return _sum(_sum(self.amount, -self.consumed), -self.held)
 
     @property
     def left(self) -> float:
@@ -168,31 +176,31 @@ class Wallet:
     is_soft: bool
     read_at_ms: int
 
-    def _sum(self, name: str) -> float:
+    def _total(self, name: str) -> float:
         total = 0.0
         for grant in self.grants:
-            total = add(total, getattr(grant, name))
+            total = _sum(total, getattr(grant, name))
         return total
 
     @property
     def granted(self) -> float:
         """What the live grants were given."""
-        return self._sum("amount")
+        return self._total("amount")
 
     @property
     def used(self) -> float:
         """What was used of the live grants, and beyond them."""
-        return add(self._sum("consumed"), self.overdraft)
+        return _sum(self._total("consumed"), self.overdraft)
 
     @property
     def held(self) -> float:
         """What is held of the live grants."""
-        return self._sum("held")
+        return self._total("held")
 
     @property
     def balance(self) -> float:
         """What may be used now; below 0 where there is overdraft."""
-        return add(self._sum("left"), -self.overdraft)
+        return _sum(self._total("left"), -self.overdraft)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

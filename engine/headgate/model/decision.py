@@ -10,6 +10,7 @@ from typing import Any
 from headgate.amounts import AmountOutOfRange, add, as_number, format_amount
 from headgate.errors import LimitReached
 from headgate.model.catalog import Feature
+from headgate.model.credits import Charge, Wallet
 from headgate.periods import FOREVER_END_MS, Period
 
 
@@ -56,7 +57,9 @@ def _moment(at_ms: int) -> str:
 class ConstraintState:
     """One limit as it stood in the way of one request: its counter, its period, and whether it was satisfied.
 
-    `entity` is None for the account level. After a granted consume and after a report, `used` includes the amount.
+    `entity` is None for the account level: the feature's counter, or the wallet, whose limit is what its live grants
+    were given. `currency` is set where credits are counted. After a granted consume and after a report, `used` includes
+    the amount.
     """
 
     entity: str | None
@@ -69,12 +72,13 @@ class ConstraintState:
     granted: bool
     period: Period
     cadence: str | None
+    currency: str | None = None
 
     @property
     def name(self) -> str:
-        """The name that people know it by, such as `team-eng` or `team-eng[model-large]`."""
+        """The name that people know it by, such as `team-eng`, `team-eng[model-large]` or `wallet credits`."""
         if self.entity is None:
-            return "account"
+            return "account" if self.currency is None else f"wallet {self.currency}"
         return self.entity + (f"[{','.join(self.scope)}]" if self.scope else "")
 
     @property
@@ -99,6 +103,7 @@ class ConstraintState:
             "entity": self.entity,
             "entity_type": self.entity_type,
             "scope": list(self.scope),
+            "currency": self.currency,
             "limit": None if self.limit is None else as_number(self.limit),
             "is_soft": self.is_soft,
             "used": as_number(self.used),
@@ -123,13 +128,14 @@ class ConstraintState:
 class Decision:
     """Whether a request fits every limit in its way; which constraint is nearest to refusing, and every number seen.
 
-    `account` is the account-level constraint, or None where the feature is not metered or the account denies.
-    `chains` is None where no dimensions were given, and else has a chain (leaf to root) for each dimension that
-    brings in a budget.
+    What was asked of is a `feature`, or a `currency`; a feature that is paid in credits has both. `account` is the
+    feature's account-level constraint, or None where it is not metered or the account denies. `wallet` is what the
+    request is paid from, `credit` the same as a constraint, `charges` what a consume took from its grants. `chains` is
+    None where no dimensions were given, and else has a chain (leaf to root) for each dimension that brings in a budget.
     """
 
     customer: str
-    feature: str
+    feature: str | None
     requested: float
     granted: bool
     reason: DeniedReason | None
@@ -141,19 +147,25 @@ class Decision:
     enum_values: tuple[str, ...] = ()
     numeric_value: float | None = None
     has_unlimited_usage: bool = False
+    currency: str | None = None
+    resource: str | None = None
+    credit: ConstraintState | None = None
+    wallet: Wallet | None = None
+    charges: tuple[Charge, ...] = ()
 
     def __bool__(self) -> bool:
         return self.granted
 
     @property
     def constraints(self) -> tuple[ConstraintState, ...]:
-        """Every constraint once: the account level, then the chains' nodes without repeats."""
-        seen: dict[tuple[str | None, tuple[str, ...]], ConstraintState] = {}
+        """Every constraint once: the account level, the wallet, then the chains' nodes without repeats."""
+        seen: dict[tuple[str | None, tuple[str, ...], str | None], ConstraintState] = {}
         for state in (
             *([self.account] if self.account else ()),
+            *([self.credit] if self.credit else ()),
             *(node for chain in self.chains or () for node in chain),
         ):
-            seen.setdefault((state.entity, state.scope), state)
+            seen.setdefault((state.entity, state.scope, state.currency), state)
         return tuple(seen.values())
 
     @property
@@ -171,7 +183,9 @@ class Decision:
         """Plain data for JSON."""
         return {
             "customer": self.customer,
+            "resource": self.resource,
             "feature": self.feature,
+            "currency": self.currency,
             "requested": as_number(self.requested),
             "granted": self.granted,
             "reason": self.reason and self.reason.value,
@@ -182,11 +196,13 @@ class Decision:
             "numeric_value": None if self.numeric_value is None else as_number(self.numeric_value),
             "enum_values": list(self.enum_values),
             "has_unlimited_usage": self.has_unlimited_usage,
+            "wallet": self.wallet and self.wallet.as_dict(),
+            "charges": [charge.as_dict() for charge in self.charges],
             "decided_at": instant(self.decided_at_ms).isoformat(),
         }
 
     def __str__(self) -> str:
-        asked = f"{self.customer} asked for {format_amount(self.requested)} of {self.feature}"
+        asked = f"{self.customer} asked for {format_amount(self.requested)} of {self.feature or self.currency}"
         if self.granted:
             nearest = f"; nearest limit: {self.binding}" if self.binding else ""
             return f"Granted: {asked}{nearest}."
@@ -211,32 +227,47 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a report counted: on the account, and once on each matched budget."""
+    """What a report counted: on the account, once on each matched budget, and what it took from the wallet's grants.
+
+    `account` is None where a currency was reported: the wallet stands in its place.
+    """
 
     customer: str
-    feature: str
+    feature: str | None
     value: float
     behavior: UpdateBehavior
-    account: Counted
+    account: Counted | None
     entities: tuple[Counted, ...]
     counted_at_ms: int
+    currency: str | None = None
+    resource: str | None = None
+    wallet: Wallet | None = None
+    charges: tuple[Charge, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
             "customer": self.customer,
+            "resource": self.resource,
             "feature": self.feature,
+            "currency": self.currency,
             "value": as_number(self.value),
             "behavior": self.behavior.value,
-            "account": self.account.as_dict(),
+            "account": self.account and self.account.as_dict(),
             "entities": [entity.as_dict() for entity in self.entities],
+            "wallet": self.wallet and self.wallet.as_dict(),
+            "charges": [charge.as_dict() for charge in self.charges],
             "counted_at": instant(self.counted_at_ms).isoformat(),
         }
 
     def __str__(self) -> str:
         parts = [
             f"{counted.state.name} stands at {format_amount(counted.state.used)} ({_signed(counted.applied)})"
-            for counted in (self.account, *self.entities)
+            for counted in (*([self.account] if self.account else ()), *self.entities)
         ]
+        if self.wallet is not None:
+            parts.append(f"wallet {self.wallet.currency} has {format_amount(self.wallet.balance)}")
         verb = "set to" if self.behavior is UpdateBehavior.SET else "reported"
-        return f"{self.customer}, {self.feature}: {verb} {format_amount(self.value)}; {', '.join(parts)}."
+        return (
+            f"{self.customer}, {self.feature or self.currency}: {verb} {format_amount(self.value)}; {', '.join(parts)}."
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Self, TypeVar
 
@@ -120,6 +121,14 @@ class Addon(Package):
         if any(each.per_unit for each in self.entitlements) or any(each.per_unit for each in self.credits):
             raise ValueError("per_unit: what an add-on gives is multiplied by its own quantity")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Packages:
+    """All plans and add-ons of a catalog, by id."""
+
+    plans: Mapping[str, Plan]
+    addons: Mapping[str, Addon]
 
 
 def repeated(values: Iterable[T]) -> list[T]:

@@ -1,16 +1,21 @@
-"""The catalog: features and entity types of an environment. Idempotent upserts."""
+"""The catalog of an environment: features, currencies, entity types, plans and add-ons. Idempotent upserts.
+
+Every write names the token of the catalog that it was validated against, and is done when all partitions stand at the
+new one. No customer is looked at: what a plan says is put together with a customer's subscriptions when it is asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
-from headgate import keys, wire
+from headgate import fitting, keys, wire
 from headgate.cache import Catalog, State
 from headgate.calls import Verb
-from headgate.errors import ConfigurationKeepsChanging, EnvironmentNotReady, InvalidInput
+from headgate.errors import ConfigurationKeepsChanging, EnvironmentNotReady, InvalidInput, Problem
 from headgate.model.base import Strict
-from headgate.model.catalog import EntityType, Feature
+from headgate.model.catalog import Currency, EntityType, Feature
+from headgate.model.packages import EARLIER_MAX, Addon, EarlierCredits, Packages, Plan, repeated
 from headgate.verbs.environment import (
     ATTEMPTS_MAX,
     accept_loss,
@@ -20,16 +25,43 @@ from headgate.verbs.environment import (
     write_catalog,
 )
 
-__all__ = ["accept_all", "accept_loss", "entity_types", "features", "put_entity_types", "put_features"]
+__all__ = [
+    "UPSERTS_MAX",
+    "accept_all",
+    "accept_loss",
+    "addons",
+    "currencies",
+    "entity_types",
+    "features",
+    "plans",
+    "put_addons",
+    "put_currencies",
+    "put_entity_types",
+    "put_features",
+    "put_plans",
+]
 
 Model = TypeVar("Model", bound=Strict)
+AnyPackage = TypeVar("AnyPackage", Plan, Addon)
+
+UPSERTS_MAX: Final = 100
+"""How many currencies, plans or add-ons one call may write."""
 
 
 def accept_all(kind: type[Model], values: object, field: str) -> list[Model]:
     """Validate a list that a user gave; every problem names its place in it."""
     if isinstance(values, str | Mapping) or not isinstance(values, Sequence):
         raise InvalidInput.of(field, values, f"must be a list of {kind.__name__} values or of mappings of their fields")
-    return [kind.accept(value, f"{field}[{index}]") for index, value in enumerate(values)]
+    accepted: list[Model] = []
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        try:
+            accepted.append(kind.accept(value, f"{field}[{index}]"))
+        except InvalidInput as error:
+            problems += error.problems
+    if problems:
+        raise InvalidInput(problems)
+    return accepted
 
 
 def put_features(state: State, features: Sequence[Feature]) -> Verb[list[Feature]]:
@@ -62,16 +94,110 @@ def put_entity_types(state: State, entity_types: Sequence[EntityType]) -> Verb[l
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
 
+def put_currencies(state: State, currencies: Sequence[Currency]) -> Verb[list[Currency]]:
+    """Create or replace 1 to 100 currencies."""
+    _require_batch("currencies", currencies)
+    for _ in range(ATTEMPTS_MAX):
+        catalog = yield from _present(state)
+        documents = {keys.catalog_field("currency", each.id): wire.pack_document(each) for each in currencies}
+        same = catalog is not None and all(catalog.currencies.get(each.id) == each for each in currencies)
+        if (yield from _put(state, catalog, documents, same=same)):
+            return list(currencies)
+    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+
+
+def put_plans(state: State, plans: Sequence[Plan]) -> Verb[list[Plan]]:
+    """Create or replace 1 to 100 plans. They are live at once, for every customer; a change counts the version up."""
+    return (yield from _put_packages(state, "plan", plans, lambda packages: packages.plans))
+
+
+def put_addons(state: State, addons: Sequence[Addon]) -> Verb[list[Addon]]:
+    """Create or replace 1 to 100 add-ons. They are live at once; a change counts the version up."""
+    return (yield from _put_packages(state, "addon", addons, lambda packages: packages.addons))
+
+
+def _put_packages(
+    state: State,
+    kind: str,
+    packages: Sequence[AnyPackage],
+    known_of: Callable[[Packages], Mapping[str, AnyPackage]],
+) -> Verb[list[AnyPackage]]:
+    field = f"{kind}s"
+    _require_batch(field, packages)
+    for _ in range(ATTEMPTS_MAX):
+        catalog = yield from _present(state)
+        features = catalog.features if catalog else {}
+        currencies = catalog.currencies if catalog else {}
+        problems: list[Problem] = []
+        for index, package in enumerate(packages):
+            problems += fitting.package_problems(features, currencies, package, field=f"{field}[{index}]")
+        if problems:
+            raise InvalidInput(problems)
+        known = known_of(catalog.packages) if catalog else {}
+        now_ms = catalog.read_at_ms if catalog else 0
+        after = [_after(known.get(package.id), package, now_ms) for package in packages]
+        documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
+        same = catalog is not None and all(known.get(each.id) == each for each in after)
+        if (yield from _put(state, catalog, documents, same=same)):
+            return after
+    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+
+
+def _after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPackage:
+    """What is stored: the version counts up on a change, and what it gave until now is remembered."""
+    if known is None:
+        return given.model_copy(update={"version": 1, "earlier_credits": ()})
+    kept = {"version": known.version, "earlier_credits": known.earlier_credits}
+    if given.model_copy(update=kept) == known:
+        return known
+    earlier: tuple[EarlierCredits, ...] = known.earlier_credits
+    was_there = not earlier or earlier[-1].until_ms < now_ms
+    if given.credits != known.credits and was_there:  # else what it gave was there for no time at all
+        earlier = (*earlier, EarlierCredits(until_ms=now_ms, credits=known.credits))[-EARLIER_MAX:]
+    return given.model_copy(update={"version": known.version + 1, "earlier_credits": earlier})
+
+
 def features(state: State) -> Verb[dict[str, Feature]]:
     """Read all features, by id."""
     catalog = yield from read_catalog(state, fresh=True)
     return dict(catalog.features)
 
 
+def currencies(state: State) -> Verb[dict[str, Currency]]:
+    """Read all currencies, by id."""
+    catalog = yield from read_catalog(state, fresh=True)
+    return dict(catalog.currencies)
+
+
+def plans(state: State) -> Verb[dict[str, Plan]]:
+    """Read all plans, by id."""
+    catalog = yield from read_catalog(state, fresh=True)
+    return dict(catalog.packages.plans)
+
+
+def addons(state: State) -> Verb[dict[str, Addon]]:
+    """Read all add-ons, by id."""
+    catalog = yield from read_catalog(state, fresh=True)
+    return dict(catalog.packages.addons)
+
+
 def entity_types(state: State) -> Verb[dict[str, EntityType]]:
     """Read all entity types, by id."""
     catalog = yield from read_catalog(state, fresh=True)
     return dict(catalog.entity_types)
+
+
+def _require_batch(field: str, values: Sequence[Currency | Plan | Addon]) -> None:
+    if not 1 <= len(values) <= UPSERTS_MAX:
+        raise InvalidInput.of(field, len(values), f"one call takes 1 to {UPSERTS_MAX}")
+    twice = repeated(each.id for each in values)
+    problems = [
+        Problem(f"{field}[{index}].id", each.id, "is in the list more than once")
+        for index, each in enumerate(values)
+        if each.id in twice
+    ]
+    if problems:
+        raise InvalidInput(problems)
 
 
 def _present(state: State) -> Verb[Catalog | None]:

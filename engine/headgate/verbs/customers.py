@@ -1,21 +1,24 @@
-"""Customers, and what they are given directly. Idempotent upserts, guarded by the token they were validated against."""
+"""Customers, their resources, and what they are given directly.
+
+Idempotent upserts, guarded by the token that they were validated against.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headgate import keys, wire
 from headgate.cache import Catalog, State
 from headgate.calls import Call, Verb
 from headgate.errors import ConfigurationKeepsChanging, InvalidInput, NotFound, Problem
-from headgate.model.catalog import Feature, FeatureType
-from headgate.model.customer import Customer, PromotionalEntitlement
+from headgate.fitting import misfits
+from headgate.model.customer import Customer, PromotionalEntitlement, Resource
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import load
 from headgate.verbs.scanning import scan
-from headgate.wire import Loaded, Status
+from headgate.wire import Document, Loaded, Status
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -58,6 +61,24 @@ def configure(
     return bool(reply[0] == Status.DONE)
 
 
+def load_customer(
+    state: State, customer: str, fields: Sequence[bytes], *, resource: str | None = None
+) -> Verb[tuple[Catalog, Loaded]]:
+    """Read documents of a customer; `NotFound` if there is none, or if a resource is named that it does not have."""
+    named = [keys.CUSTOMER] if resource is None else [keys.CUSTOMER, keys.resource_field(resource)]
+    catalog, loaded = yield from load(state, customer, fields=[*named, *fields])
+    if keys.CUSTOMER not in loaded.documents:
+        raise NotFound("customer", customer)
+    if resource is not None and keys.resource_field(resource) not in loaded.documents:
+        raise NotFound("customer resource", resource, within=f"of customer {customer!r}")
+    return catalog, loaded
+
+
+def keeps_changing(customer: str) -> ConfigurationKeepsChanging:
+    """Make the error for a customer that was written by others at every attempt."""
+    return ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+
+
 def _change(
     state: State, customer: str, make: Callable[[Customer | None, int], Customer], *, missing_is_new: bool = False
 ) -> Verb[Customer]:
@@ -71,7 +92,7 @@ def _change(
             return present
         if (yield from configure(state, customer, loaded, {keys.CUSTOMER: wire.pack_document(changed)})):
             return changed
-    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+    raise keeps_changing(customer)
 
 
 def put(state: State, customer: str, fields: Mapping[str, Any]) -> Verb[Customer]:
@@ -99,21 +120,42 @@ def set_archived(state: State, customer: str, *, archived: bool) -> Verb[Custome
 
 def get(state: State, customer: str) -> Verb[Customer]:
     """Read a customer; `NotFound` if there is none."""
-    _, loaded = yield from load(state, customer, fields=[keys.CUSTOMER])
+    _, loaded = yield from load_customer(state, customer, [])
     present = loaded.document(Customer, keys.CUSTOMER)
-    if present is None:
-        raise NotFound("customer", customer)
+    assert present is not None
     return present
+
+
+def put_resource(state: State, customer: str, resource: str, fields: Mapping[str, Any]) -> Verb[Resource]:
+    """Create a resource of a customer, or change the fields that are given."""
+    Resource.accept({"id": resource, "created_at_ms": 0, "updated_at_ms": 0, **fields})
+    field = keys.resource_field(resource)
+    for _ in range(ATTEMPTS_MAX):
+        _, loaded = yield from load_customer(state, customer, [field])
+        now_ms, present = loaded.server_now_ms, loaded.document(Resource, field)
+        kept = present.model_dump() if present else {"id": resource, "created_at_ms": now_ms, "updated_at_ms": now_ms}
+        wanted = Resource.accept({**kept, **fields})
+        if wanted == present:
+            return wanted
+        wanted = wanted.model_copy(update={"updated_at_ms": now_ms})
+        if (yield from configure(state, customer, loaded, {field: wire.pack_document(wanted)})):
+            return wanted
+    raise keeps_changing(customer)
+
+
+def resources(state: State, customer: str) -> Verb[list[Resource]]:
+    """Read all resources of a customer, by id."""
+    scanned = yield from scan_customer(state, customer)
+    return sorted(documents_of(scanned, Resource, keys.resource_field("")), key=lambda each: each.id)
 
 
 def grant_entitlement(state: State, customer: str, entitlement: PromotionalEntitlement) -> Verb[PromotionalEntitlement]:
     """Give a customer access to a feature, or change what was given. There is one for a feature."""
     field = keys.entitlement_field(entitlement.feature)
     for _ in range(ATTEMPTS_MAX):
-        catalog, loaded = yield from load(state, customer, fields=[keys.CUSTOMER, field])
-        if keys.CUSTOMER not in loaded.documents:
-            raise NotFound("customer", customer)
+        catalog, loaded = yield from load_customer(state, customer, [field])
         _require_fit(catalog, entitlement)
+        _require_to_come(entitlement, loaded.server_now_ms)
         present = loaded.document(PromotionalEntitlement, field)
         wanted = entitlement
         if wanted.reset_anchor_ms is None and wanted.reset_period is not None:
@@ -125,16 +167,14 @@ def grant_entitlement(state: State, customer: str, entitlement: PromotionalEntit
             return wanted
         if (yield from configure(state, customer, loaded, {field: wire.pack_document(wanted)})):
             return wanted
-    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+    raise keeps_changing(customer)
 
 
 def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[None]:
     """Take an entitlement back: checks are denied as Revoked from the next call on. Usage stays."""
     field = keys.entitlement_field(feature)
     for _ in range(ATTEMPTS_MAX):
-        _, loaded = yield from load(state, customer, fields=[keys.CUSTOMER, field])
-        if keys.CUSTOMER not in loaded.documents:
-            raise NotFound("customer", customer)
+        _, loaded = yield from load_customer(state, customer, [field])
         present = loaded.document(PromotionalEntitlement, field)
         if present is None:
             raise NotFound("entitlement", feature, within=f"of customer {customer!r}")
@@ -143,55 +183,49 @@ def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[None]:
         revoked = present.model_copy(update={"revoked_at_ms": loaded.server_now_ms})
         if (yield from configure(state, customer, loaded, {field: wire.pack_document(revoked)})):
             return
-    raise ConfigurationKeepsChanging(f"other writers changed customer {customer!r} at every attempt")
+    raise keeps_changing(customer)
 
 
 def entitlements(state: State, customer: str) -> Verb[dict[str, PromotionalEntitlement]]:
     """Read what a customer was given directly and still has, by feature."""
+    scanned = yield from scan_customer(state, customer)
+    found = documents_of(scanned, PromotionalEntitlement, keys.entitlement_field(""))
+    return {
+        each.feature: each
+        for each in sorted(found, key=lambda each: each.feature)
+        if each.revoked_at_ms is None and (each.expires_at_ms is None or scanned.server_now_ms < each.expires_at_ms)
+    }
+
+
+def scan_customer(state: State, customer: str) -> Verb[Loaded]:
+    """Read every document of a customer; `NotFound` if there is none."""
     scanned = yield from scan(state, customer)
     if keys.CUSTOMER not in scanned.documents:
         raise NotFound("customer", customer)
-    prefix = keys.entitlement_field("")
-    found = [
-        wire.unpack_document(PromotionalEntitlement, document)
+    return scanned
+
+
+def documents_of(scanned: Loaded, kind: type[Document], prefix: bytes) -> list[Document]:
+    """The documents of one kind among those of a customer: the fields that begin with a prefix."""
+    return [
+        wire.unpack_document(kind, document)
         for field, document in scanned.documents.items()
         if field.startswith(prefix)
     ]
-    return {each.feature: each for each in sorted(found, key=lambda each: each.feature) if each.revoked_at_ms is None}
+
+
+def _require_to_come(entitlement: PromotionalEntitlement, now_ms: int) -> None:
+    expires_at_ms = entitlement.expires_at_ms
+    if expires_at_ms is not None and expires_at_ms <= now_ms:
+        raise InvalidInput.of("expires_at_ms", expires_at_ms, f"must be after the server's present time, {now_ms}")
 
 
 def _require_fit(catalog: Catalog, entitlement: PromotionalEntitlement) -> None:
     feature = catalog.features.get(entitlement.feature)
     if feature is None:
         raise NotFound("feature", entitlement.feature)
-    problems = list(_misfits(feature, entitlement))
+    problems = misfits(feature, entitlement)
+    if entitlement.revoked_at_ms is not None:
+        problems.append(Problem("revoked_at_ms", entitlement.revoked_at_ms, "is set by revoking, not by granting"))
     if problems:
         raise InvalidInput(problems)
-
-
-def _misfits(feature: Feature, given: PromotionalEntitlement) -> list[Problem]:
-    kind = feature.feature_type
-    numeric, resets = kind is FeatureType.NUMBER, feature.is_metered
-    problems = []
-    if given.revoked_at_ms is not None:
-        problems.append(Problem("revoked_at_ms", given.revoked_at_ms, "is set by revoking, not by granting"))
-    if numeric and given.usage_limit is None and not given.has_unlimited_usage:
-        problems.append(
-            Problem("usage_limit", None, f"{feature.id!r} is a number: give a limit, or has_unlimited_usage")
-        )
-    if not numeric and (given.usage_limit is not None or given.has_unlimited_usage):
-        shown = given.usage_limit if given.usage_limit is not None else "unlimited"
-        problems.append(Problem("usage_limit", shown, f"{feature.id!r} is {kind.value}: it has no limit"))
-    if not resets and (given.reset_period is not None or given.has_soft_limit):
-        shown = given.reset_period.value if given.reset_period else "soft limit"
-        problems.append(
-            Problem("reset_period", shown, f"{feature.id!r} is not metered: there is nothing to reset or exceed")
-        )
-    if kind is FeatureType.ENUM:
-        unknown = [value for value in given.enum_values if value not in feature.enum_values]
-        if unknown or not given.enum_values:
-            rule = f"{feature.id!r} offers {', '.join(feature.enum_values) or 'no values'}: give one or more of them"
-            problems.append(Problem("enum_values", unknown or (), rule))
-    elif given.enum_values:
-        problems.append(Problem("enum_values", given.enum_values, f"{feature.id!r} is {kind.value}: it has no values"))
-    return problems

@@ -6,20 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from headgate import wire
 from headgate.amounts import parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
 from headgate.chains import require_dimensions
-from headgate.entitlements import AccountLevel
 from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput
 from headgate.model.catalog import FeatureType
-from headgate.model.decision import ConstraintState, Decision, DeniedReason
+from headgate.model.decision import Decision, DeniedReason
 from headgate.model.ids import require_id
-from headgate.prepare import CONSTRAINTS_MAX, Constraint, PreparedRequest
+from headgate.prepare import CONSTRAINTS_MAX, PreparedRequest
+from headgate.verbs.answers import decision_of, read_reply
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, refuse_status
 from headgate.verbs.loading import Request, prepared_request
-from headgate.wire import Counter, Status
+from headgate.wire import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,15 @@ class Asked:
 
 
 def asked(
-    customer: object, feature: object, amount: object, dimensions: object, *, amount_field: str, values: object = ()
+    customer: object,
+    feature: object,
+    amount: object,
+    dimensions: object,
+    *,
+    amount_field: str,
+    values: object = (),
+    currency: object = None,
+    resource: object = None,
 ) -> Asked:
     """Validate what a user gave; raise `InvalidInput` naming field, value and rule."""
     try:
@@ -45,8 +52,24 @@ def asked(
         or not all(isinstance(value, str) for value in values)
     ):
         raise InvalidInput.of("requested_values", values, "must be a sequence of strings")
-    request = Request(require_id(customer, "customer"), require_id(feature, "feature"), require_dimensions(dimensions))
+    request = request_of(customer, feature, currency, resource, dimensions)
     return Asked(request, float(number), tuple(values))
+
+
+def request_of(
+    customer: object, feature: object, currency: object, resource: object, dimensions: object, prefix: str = ""
+) -> Request:
+    """Validate what a request is about: one of a feature and a currency."""
+    if (feature is None) == (currency is None):
+        given = None if feature is None else f"{feature} and {currency}"
+        raise InvalidInput.of(f"{prefix}feature", given, "a request is about a feature or a currency: give one of both")
+    return Request(
+        require_id(customer, f"{prefix}customer"),
+        None if feature is None else require_id(feature, f"{prefix}feature"),
+        require_dimensions(dimensions, prefix),
+        None if currency is None else require_id(currency, f"{prefix}currency"),
+        None if resource is None else require_id(resource, f"{prefix}resource"),
+    )
 
 
 def check(state: State, question: Asked) -> Verb[Decision]:
@@ -72,8 +95,10 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
         else:
             reply = yield prepared.ask("check", 0.0, writes=False)
         if (yield from passed_guard(state, request, reply)):
-            note_wild_starts(state, reply[2 + len(prepared.constraints) :])
-            return decision_of(question, prepared, reply, denial, counted=script == "consume")
+            read = read_reply(prepared, reply, first=2)
+            note_wild_starts(state, read.wild)
+            counted = script == "consume"
+            return decision_of(request, question.amount, prepared, reply, read, denial, counted=counted)
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
@@ -84,7 +109,8 @@ def denial_without_counters(prepared: PreparedRequest, question: Asked, script: 
     account, feature = prepared.account, prepared.feature
     if account.denial is not None:
         return account.denial
-    assert feature is not None
+    if feature is None:
+        return None
     if script == "consume" and not feature.is_metered:
         return DeniedReason.FEATURE_TYPE_MISMATCH
     if feature.feature_type is FeatureType.ENUM and not set(question.values) <= set(account.enum_values):
@@ -116,78 +142,3 @@ def note_wild_starts(state: State, rest: list[int]) -> None:
 def forget(state: State, request: Request) -> None:
     """Make sure that the next attempt loads: whatever is kept of the request's customer is of an old stamp."""
     state.told.put(request.customer, b"stale")
-
-
-def decision_of(
-    question: Asked, prepared: PreparedRequest, reply: Any, denial: DeniedReason | None, *, counted: bool
-) -> Decision:
-    """Turn a verdict into a decision that explains itself."""
-    request, account, feature = question.request, prepared.account, prepared.feature
-    granted = denial is None and reply[0] == Status.GRANTED
-    amount = 0.0 if denial is not None else question.amount
-    counters = [wire.unpack_counter(packed) for packed in reply[2 : 2 + len(prepared.constraints)]]
-    states = [
-        state_of(constraint, counter, 0.0 if granted and counted else amount)
-        for constraint, counter in zip(prepared.constraints, counters, strict=True)
-    ]
-    binding = _binding(prepared, states, granted=granted) if denial is None else None
-    reason = denial
-    if not granted and reason is None:
-        # The account level comes first, whichever constraint has least left.
-        at_account = not states[0].granted
-        reason = DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT if at_account else DeniedReason.BUDGET_EXCEEDED
-    given = account if account.denial is None else AccountLevel(account.denial)
-    chains: tuple[tuple[ConstraintState, ...], ...] | None = None
-    if request.dimensions:
-        chains = (
-            () if denial is not None else tuple(tuple(states[index] for index in chain) for chain in prepared.chains)
-        )
-    return Decision(
-        customer=request.customer,
-        feature=request.feature,
-        requested=question.amount,
-        granted=granted,
-        reason=reason,
-        account=states[0] if states and account.denial is None else None,
-        chains=chains,
-        binding=binding,
-        decided_at_ms=int(reply[1]),
-        details=feature,
-        enum_values=given.enum_values,
-        numeric_value=given.numeric_value,
-        has_unlimited_usage=given.has_unlimited_usage,
-    )
-
-
-def state_of(constraint: Constraint, counter: Counter, requested: float) -> ConstraintState:
-    """Put a constraint and what its counter said together; `requested` is what is still to fit."""
-    limit = constraint.refusing_limit
-    granted = limit is None or wire.total(counter, requested) <= limit
-    return ConstraintState(
-        entity=constraint.entity,
-        entity_type=constraint.entity_type,
-        scope=constraint.scope,
-        limit=constraint.limit,
-        is_soft=constraint.is_soft,
-        used=counter.used,
-        held=counter.held,
-        granted=granted,
-        period=constraint.period,
-        cadence=constraint.cadence,
-    )
-
-
-def _binding(prepared: PreparedRequest, states: list[ConstraintState], *, granted: bool) -> ConstraintState | None:
-    """The constraint with least left; on a tie the nearest to its leaf, the account being the farthest."""
-    if not states:
-        return None
-    distances = {0: (1, 0, 0)}
-    for order, chain in enumerate(prepared.chains):
-        for depth, index in enumerate(chain):
-            distances[index] = min(distances.get(index, (1, 0, 0)), (0, depth, order))
-    hard = [
-        (left, distances[index], index)
-        for index, state in enumerate(states)
-        if not state.is_soft and (granted or not state.granted) and (left := state.left) is not None
-    ]
-    return states[min(hard)[2]] if hard else None

@@ -22,9 +22,10 @@ from headgate.errors import (
     Unavailable,
 )
 from headgate.keys import Keyspace
-from headgate.model.catalog import EntityType, Feature
+from headgate.model.catalog import Currency, EntityType, Feature
+from headgate.model.packages import Addon, Plan
 from headgate.settings import PARTITIONS_DEFAULT, SCHEMA
-from headgate.wire import Status
+from headgate.wire import Document, Status
 
 ATTEMPTS_MAX: Final = 8
 """How often a verb starts again because the configuration moved under it."""
@@ -77,8 +78,8 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
 def _require_nothing_lost(state: State) -> Verb[None]:
     """Refuse to make an environment anew where its catalog says that there is one: other partitions would hide it."""
     name = state.environment_name
-    reply = yield Call("read_catalog", (Keyspace(name, 1).catalog,), (), writes=False)
-    if keys.TOKEN not in reply[1::2]:
+    reply = yield Call("read_catalog", (Keyspace(name, 1).catalog,), (b"",), timed=0, writes=False)
+    if keys.TOKEN not in reply[2::2]:
         return
     state.environment = None  # what this client knows of it may be all that is left
     try:
@@ -93,16 +94,23 @@ def read_catalog(state: State, *, fresh: bool = False) -> Verb[Catalog]:
     if known is not None and not fresh:
         return known
     environment = yield from open_environment(state)
-    reply = yield Call("read_catalog", (environment.keyspace.catalog,), (), writes=False, shared=not fresh)
-    documents = dict(zip(reply[1::2], reply[2::2], strict=True))
-    features, entity_types = [], []
-    for field, document in documents.items():
-        kind, _, _ = field.partition(b":")
-        if kind == b"feature":
-            features.append(wire.unpack_document(Feature, document))
-        elif kind == b"entity-type":
-            entity_types.append(wire.unpack_document(EntityType, document))
-    catalog = Catalog.of(documents.get(keys.TOKEN, b""), features, entity_types)
+    reply = yield Call("read_catalog", (environment.keyspace.catalog,), (b"",), timed=0, writes=False, shared=not fresh)
+    _, read_at_ms, *pairs = reply
+    documents = dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def all_of(kind: str, model: type[Document]) -> list[Document]:
+        prefix = keys.catalog_field(kind, "")
+        return [wire.unpack_document(model, documents[field]) for field in documents if field.startswith(prefix)]
+
+    catalog = Catalog.of(
+        documents.get(keys.TOKEN, b""),
+        read_at_ms=int(read_at_ms),
+        features=all_of("feature", Feature),
+        currencies=all_of("currency", Currency),
+        entity_types=all_of("entity-type", EntityType),
+        plans=all_of("plan", Plan),
+        addons=all_of("addon", Addon),
+    )
     state.catalog = catalog
     return catalog
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,26 +73,28 @@ class Explanation:
 def explain(state: State, question: Asked) -> Verb[Explanation]:
     """Check, and explain with documents of the same configuration."""
     request = question.request
-    capability = keys.feature_capability(request.feature)
     for _ in range(ATTEMPTS_MAX):
-        before = yield from _documents(state, request.customer, request.dimensions, capability)
+        before = yield from _documents(state, request.customer, request.dimensions, [])
         decision = yield from decide.check(state, question)
-        catalog, loaded = yield from _documents(state, request.customer, request.dimensions, capability)
+        capabilities = [] if request.feature is None else [request.capability]
+        if decision.currency is not None:
+            capabilities.append(keys.currency_capability(decision.currency))
+        catalog, loaded = yield from _documents(state, request.customer, request.dimensions, capabilities)
         if before[1].stamp == loaded.stamp:
             entities = loaded_entities(loaded)
             matches = tuple(_match(key, value, catalog, entities) for key, value in (request.dimensions or {}).items())
-            return Explanation(decision, matches, tuple(_skipped(matches, loaded, entities, capability)))
+            return Explanation(decision, matches, tuple(_skipped(matches, loaded, entities, capabilities)))
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
 
 
 def _documents(
-    state: State, customer: str, dimensions: Dimensions | None, capability: str
+    state: State, customer: str, dimensions: Dimensions | None, capabilities: Sequence[str]
 ) -> Verb[tuple[Catalog, Loaded]]:
     yield from read_catalog(state)
     named = [text for text in map(dimension_text, (dimensions or {}).values()) if is_id(text)]
-    return (yield from load(state, customer, fields=[keys.CUSTOMER], entities=named, capabilities=[capability]))
+    return (yield from load(state, customer, fields=[keys.CUSTOMER], entities=named, capabilities=capabilities))
 
 
 def _match(key: str, value: DimensionValue, catalog: Catalog, entities: Mapping[str, Entity]) -> DimensionMatch:
@@ -112,7 +114,7 @@ def _match(key: str, value: DimensionValue, catalog: Catalog, entities: Mapping[
 
 
 def _skipped(
-    matches: tuple[DimensionMatch, ...], loaded: Loaded, entities: Mapping[str, Entity], capability: str
+    matches: tuple[DimensionMatch, ...], loaded: Loaded, entities: Mapping[str, Entity], capabilities: Sequence[str]
 ) -> list[SkippedBudget]:
     leaves = [match.entity for match in matches if match.entity is not None]
     here = present(entities, leaves)
@@ -120,6 +122,7 @@ def _skipped(
     return [
         SkippedBudget(id, assignment.scope, tuple(sorted(set(assignment.scope) - here)))
         for id in nodes
+        for capability in capabilities
         for assignment in loaded_assignments(loaded, id, capability)
         if not here.issuperset(assignment.scope)
     ]

@@ -30,11 +30,12 @@ UPSERTS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class EntityBudget:
-    """A budget with the entity that it sits on and what it is for."""
+    """A budget with the entity that it sits on and what it is for: a feature, or a currency."""
 
     entity: str
-    feature: str
+    feature: str | None
     assignment: Assignment
+    currency: str | None = None
 
 
 def require_ids(ids: object) -> list[str]:
@@ -99,9 +100,6 @@ def _patched(metadata: dict[str, str], patch: dict[str, str] | None) -> dict[str
 def put_assignments(state: State, customer: str, upserts: Sequence[AssignmentUpsert]) -> Verb[list[Assignment]]:
     """Create budgets, or change what is given of them, and move their entities under other parents."""
     _require_batch("assignments", upserts)
-    for index, upsert in enumerate(upserts):
-        if upsert.feature is None:
-            raise InvalidInput.of(f"assignments[{index}].currency", upsert.currency, "there is no such currency")
     named = [id for upsert in upserts for id in (upsert.entity, upsert.parent, *upsert.scope) if id is not None]
     capabilities = list(dict.fromkeys(_capability(upsert) for upsert in upserts))
     for _ in range(ATTEMPTS_MAX):
@@ -119,8 +117,10 @@ def put_assignments(state: State, customer: str, upserts: Sequence[AssignmentUps
 
 
 def _capability(upsert: AssignmentUpsert) -> str:
-    assert upsert.feature is not None
-    return keys.feature_capability(upsert.feature)
+    if upsert.feature is not None:
+        return keys.feature_capability(upsert.feature)
+    assert upsert.currency is not None
+    return keys.currency_capability(upsert.currency)
 
 
 class _AssignmentsChange:
@@ -141,11 +141,7 @@ class _AssignmentsChange:
 
     def apply(self, upsert: AssignmentUpsert, field: str) -> Assignment:
         now_ms, entities = self._loaded.server_now_ms, self._hierarchy.entities
-        feature = self._catalog.features.get(upsert.feature or "")
-        if feature is None:
-            raise InvalidInput.of(f"{field}.feature", upsert.feature, "there is no such feature")
-        if not feature.is_metered:
-            raise InvalidInput.of(f"{field}.feature", upsert.feature, "is not metered: there is nothing to budget")
+        self._require_capability(upsert, field)
         for name, id in (("entity", upsert.entity), *(("scope", id) for id in upsert.scope)):
             if id not in entities:
                 raise InvalidInput.of(f"{field}.{name}", id, "there is no such entity")
@@ -161,6 +157,17 @@ class _AssignmentsChange:
         if after != known:
             self._changed[upsert.entity, capability] = {**budgets, upsert.scope: after}
         return after
+
+    def _require_capability(self, upsert: AssignmentUpsert, field: str) -> None:
+        if upsert.feature is None:
+            if upsert.currency not in self._catalog.currencies:
+                raise InvalidInput.of(f"{field}.currency", upsert.currency, "there is no such currency")
+            return
+        feature = self._catalog.features.get(upsert.feature)
+        if feature is None:
+            raise InvalidInput.of(f"{field}.feature", upsert.feature, "there is no such feature")
+        if not feature.is_metered:
+            raise InvalidInput.of(f"{field}.feature", upsert.feature, "is not metered: there is nothing to budget")
 
     def _created(self, upsert: AssignmentUpsert, field: str) -> Assignment:
         for name in ("usage_limit", "cadence"):
@@ -243,7 +250,7 @@ def entities(state: State, customer: str, *, include_archived: bool) -> Verb[lis
 
 
 def assignments(state: State, customer: str) -> Verb[list[EntityBudget]]:
-    """Read all budgets of a customer, by entity, feature and scope."""
+    """Read all budgets of a customer, by entity, feature, currency and scope."""
     scanned = yield from _scan(state, customer)
     return scanned_budgets(scanned)
 
@@ -254,10 +261,15 @@ def scanned_budgets(scanned: Loaded) -> list[EntityBudget]:
     for field, document in scanned.documents.items():
         kind, _, rest = field.decode().partition(":")
         if kind == "assignments":
-            entity, _, feature = rest.split(":")
+            entity, capability, id = rest.split(":")
+            feature, currency = (id, None) if capability == "feature" else (None, id)
             budgets = wire.unpack_document(Assignments, document).assignments
-            found.extend(EntityBudget(entity, feature, each) for each in budgets)
-    return sorted(found, key=lambda each: (each.entity, each.feature, each.assignment.scope))
+            found.extend(EntityBudget(entity, feature, each, currency) for each in budgets)
+    return sorted(found, key=_place)
+
+
+def _place(budget: EntityBudget) -> tuple[str, str, str, tuple[str, ...]]:
+    return budget.entity, budget.feature or "", budget.currency or "", budget.assignment.scope
 
 
 def _load(state: State, customer: str, ids: Sequence[str], capabilities: Sequence[str]) -> Verb[tuple[Catalog, Loaded]]:

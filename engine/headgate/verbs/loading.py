@@ -6,15 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headgate import entitlements, keys, wire
-from headgate.cache import Catalog, Resolution, State
+from headgate.cache import Catalog, Resolution, Shape, State
 from headgate.calls import Call, Verb
-from headgate.chains import Dimensions, candidates, chains
+from headgate.chains import Candidate, Dimensions, candidates, chains
+from headgate.entitlements import Holdings
 from headgate.errors import ConfigurationKeepsChanging, EnvironmentNotReady
+from headgate.keys import CustomerKeys
 from headgate.model.base import Strict
+from headgate.model.credits import Grants
 from headgate.model.customer import Customer, PromotionalEntitlement
 from headgate.model.governance import Assignment, Entity
-from headgate.prepare import PreparedRequest, prepare, prepare_denial
+from headgate.model.subscription import Subscription, Subscriptions
+from headgate.prepare import PreparedRequest, Purse, prepare, prepare_denial
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, read_catalog, refuse_status
+from headgate.wallets import live_wallet
 from headgate.wire import Loaded, Status
 
 
@@ -26,11 +31,25 @@ class Assignments(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one check, consume or report asks about, without its amount."""
+    """What one check, consume or report asks about, without its amount: a feature, or a currency."""
 
     customer: str
-    feature: str
+    feature: str | None
     dimensions: Dimensions | None
+    currency: str | None = None
+    resource: str | None = None
+
+    def shape(self, resolved: Iterable[str]) -> Shape:
+        """What its prepared request is kept under."""
+        return self.customer, self.feature, self.currency, self.resource, tuple(resolved)
+
+    @property
+    def capability(self) -> str:
+        """What its counters and budgets are for."""
+        if self.feature is not None:
+            return keys.feature_capability(self.feature)
+        assert self.currency is not None
+        return keys.currency_capability(self.currency)
 
 
 def load(
@@ -120,39 +139,93 @@ def _kept(state: State, catalog: Catalog, request: Request) -> PreparedRequest |
         stamps.append(resolution.stamp)
         if resolution.type in candidate.types:
             resolved.append(candidate.id)
-    kept = state.prepared.get((customer, request.feature, tuple(resolved)))
+    kept = state.prepared.get(request.shape(resolved))
     if kept is None or kept.stamp.catalog_token != catalog.token or any(stamp != kept.stamp for stamp in stamps):
         return None
     told = state.told.get(customer)
     return kept if told is None or told == kept.stamp.version else None
 
 
-def _make(state: State, request: Request) -> Verb[PreparedRequest]:
-    customer, capability = request.customer, keys.feature_capability(request.feature)
+def account_fields(resource: str | None) -> list[bytes]:
+    """The documents that every account-level question needs: the customer, its resource, their subscriptions."""
+    fields = [keys.CUSTOMER, keys.subscriptions_field()]
+    return fields if resource is None else [*fields, keys.resource_field(resource), keys.subscriptions_field(resource)]
+
+
+def loaded_subscriptions(loaded: Loaded, resource: str | None) -> tuple[Subscription, ...]:
+    """The customer's own subscriptions, or those of one resource, that a load brought."""
+    document = loaded.document(Subscriptions, keys.subscriptions_field(resource))
+    return () if document is None else document.subscriptions
+
+
+def loaded_holdings(loaded: Loaded, feature: str | None, resource: str | None) -> Holdings:
+    """What the customer holds that may entitle to a feature, from a load of `account_fields` and the promotion."""
+    subscriptions = loaded_subscriptions(loaded, None)
+    if resource is not None:
+        subscriptions = (*subscriptions, *loaded_subscriptions(loaded, resource))
+    promotional = None
+    if feature is not None:
+        promotional = loaded.document(PromotionalEntitlement, keys.entitlement_field(feature))
+    return Holdings(
+        customer=loaded.document(Customer, keys.CUSTOMER),
+        resource=resource,
+        resource_exists=resource is not None and keys.resource_field(resource) in loaded.documents,
+        subscriptions=subscriptions,
+        promotional=promotional,
+    )
+
+
+def loaded_purse(catalog: Catalog, loaded: Loaded, currency: str, resource: str | None, *, rate: float = 1.0) -> Purse:
+    """The wallet of a currency, from a load of its document and of the subscriptions."""
+    document = loaded.document(Grants, keys.wallet_field(currency, resource))
+    live = live_wallet(
+        currency,
+        () if document is None else document.grants,
+        loaded_subscriptions(loaded, resource),
+        catalog.packages,
+        now_ms=loaded.server_now_ms,
+    )
+    overdraft_field = keys.account_counter_field(keys.currency_capability(currency), resource)
+    return Purse(currency, resource, live, overdraft_field, rate)
+
+
+def _currencies(catalog: Catalog, request: Request) -> tuple[str, ...]:
+    """The currencies that a request may be paid in: which one it is, the customer's entitlement says."""
+    if request.feature is None:
+        assert request.currency is not None
+        return (request.currency,)
+    return catalog.currencies_of.get(request.feature, ())
+
+
+def _load_for(state: State, request: Request) -> Verb[tuple[Catalog, Loaded, list[Candidate]]]:
+    """Read all that a request may need, in one call, with the catalog of the same stamp."""
+    customer, resource = request.customer, request.resource
     for _ in range(ATTEMPTS_MAX):
         catalog = yield from read_catalog(state)
         named = candidates(request.dimensions, catalog.types_by_key)
+        paid_in = _currencies(catalog, request)
+        fields = [*account_fields(resource), *(keys.wallet_field(currency, resource) for currency in paid_in)]
+        capabilities = [keys.currency_capability(currency) for currency in paid_in]
+        if request.feature is not None:
+            fields.append(keys.entitlement_field(request.feature))
+            capabilities.insert(0, request.capability)
         loaded_catalog, loaded = yield from load(
             state,
             customer,
-            fields=[keys.CUSTOMER, keys.entitlement_field(request.feature)],
+            fields=fields,
             entities=dict.fromkeys(candidate.id for candidate in named),
-            capabilities=[capability],
+            capabilities=capabilities,
             shared=True,
         )
         if loaded_catalog.token == catalog.token:
-            break
-    else:
-        raise ConfigurationKeepsChanging(f"the catalog changed at each of {ATTEMPTS_MAX} attempts to load {customer!r}")
+            return catalog, loaded, named
+    raise ConfigurationKeepsChanging(f"the catalog changed at each of {ATTEMPTS_MAX} attempts to load {customer!r}")
+
+
+def _make(state: State, request: Request) -> Verb[PreparedRequest]:
+    customer = request.customer
+    catalog, loaded, named = yield from _load_for(state, request)
     environment = yield from open_environment(state)
-    customer_keys = environment.keyspace.customer(customer)
-    feature = catalog.features.get(request.feature)
-    account = entitlements.account_level(
-        loaded.document(Customer, keys.CUSTOMER),
-        feature,
-        loaded.document(PromotionalEntitlement, keys.entitlement_field(request.feature)),
-        now_ms=loaded.server_now_ms,
-    )
     entities = loaded_entities(loaded)
     resolved = []
     for candidate in named:
@@ -161,21 +234,55 @@ def _make(state: State, request: Request) -> Verb[PreparedRequest]:
         if entity is not None and entity.type in candidate.types:
             resolved.append(candidate.id)
 
-    shape = (customer, request.feature, tuple(resolved))
+    shape = request.shape(resolved)
     kept = state.prepared.get(shape)
     if kept is not None and kept.stamp == loaded.stamp and kept.holds_at(loaded.server_now_ms):
         return kept  # made by another caller that was served by the same load
-    if feature is None or not feature.is_metered or loaded.documents.get(keys.CUSTOMER) is None:
-        prepared = prepare_denial(customer_keys, loaded.stamp, account, feature=feature)
-    else:
-        prepared = prepare(
-            customer_keys,
-            loaded.stamp,
-            account,
-            chains(entities, {id: loaded_assignments(loaded, id, capability) for id in entities}, resolved),
-            feature=feature,
-            account_field=keys.account_counter_field(capability),
-            now_ms=loaded.server_now_ms,
-        )
+    prepared = _prepare(environment.keyspace.customer(customer), request, catalog, loaded, entities, resolved)
     state.prepared.put(shape, prepared)
     return prepared
+
+
+def _prepare(
+    customer_keys: CustomerKeys,
+    request: Request,
+    catalog: Catalog,
+    loaded: Loaded,
+    entities: dict[str, Entity],
+    resolved: Sequence[str],
+) -> PreparedRequest:
+    now_ms, resource = loaded.server_now_ms, request.resource
+    holdings = loaded_holdings(loaded, request.feature, resource)
+    feature = None if request.feature is None else catalog.features.get(request.feature)
+    currency_id, rate = request.currency, 1.0
+    if request.feature is None:
+        account = entitlements.currency_level(catalog.currencies.get(request.currency or ""), holdings)
+    else:
+        account = entitlements.account_level(feature, holdings, catalog.packages, now_ms=now_ms)
+        currency_id, rate = (account.rate.currency, account.rate.amount) if account.rate else (None, 1.0)
+    currency = None if currency_id is None else catalog.currencies.get(currency_id)
+    countable = currency if request.feature is None else (feature if feature and feature.is_metered else None)
+    if countable is None or holdings.customer is None:
+        return prepare_denial(customer_keys, loaded.stamp, account, feature=feature, currency=currency)
+
+    def budgets(capability: str | None) -> dict[str, tuple[Assignment, ...]]:
+        return {} if capability is None else {id: loaded_assignments(loaded, id, capability) for id in entities}
+
+    of_currency = None if currency is None else keys.currency_capability(currency.id)
+    return prepare(
+        customer_keys,
+        loaded.stamp,
+        account,
+        chains(
+            entities,
+            budgets(None if feature is None else request.capability),
+            resolved,
+            currency=currency_id,
+            of_currency=budgets(of_currency),
+        ),
+        feature=feature,
+        account_field=None if feature is None else keys.account_counter_field(request.capability, resource),
+        now_ms=now_ms,
+        currency=currency,
+        purse=None if currency is None else loaded_purse(catalog, loaded, currency.id, resource, rate=rate),
+    )

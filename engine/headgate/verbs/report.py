@@ -12,7 +12,7 @@ from headgate import wire
 from headgate.amounts import parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
-from headgate.chains import DimensionValue, require_dimensions
+from headgate.chains import DimensionValue
 from headgate.errors import (
     BatchIncomplete,
     ConfigurationKeepsChanging,
@@ -23,9 +23,9 @@ from headgate.errors import (
     Problem,
 )
 from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavior
-from headgate.model.ids import require_id
 from headgate.prepare import PreparedRequest
-from headgate.verbs.decide import note_wild_starts, passed_guard, state_of
+from headgate.verbs.answers import Read, charges_of, read_reply, state_of, wallet_of
+from headgate.verbs.decide import note_wild_starts, passed_guard, request_of
 from headgate.verbs.environment import ATTEMPTS_MAX
 from headgate.verbs.loading import Request, prepared_request
 
@@ -35,14 +35,16 @@ RECORDS_MAX: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """One record of a batch: what `report` takes, as data."""
+    """One record of a batch: what `report` takes, as data. It is about a feature or a currency."""
 
     customer: str
-    feature: str
+    feature: str | None
     value: float | Decimal
     behavior: UpdateBehavior | str = UpdateBehavior.DELTA
     dimensions: Mapping[str, DimensionValue] | None = None
     timestamp: datetime | None = None
+    currency: str | None = None
+    resource: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,7 @@ def usage_of(record: UsageRecord, prefix: str = "") -> Usage:
     timestamp = record.timestamp
     if timestamp is not None and (not isinstance(timestamp, datetime) or timestamp.tzinfo is None):
         raise InvalidInput.of(f"{prefix}timestamp", timestamp, "must be a datetime with a time zone")
-    request = Request(
-        require_id(record.customer, f"{prefix}customer"),
-        require_id(record.feature, f"{prefix}feature"),
-        require_dimensions(record.dimensions, prefix),
-    )
+    request = request_of(record.customer, record.feature, record.currency, record.resource, record.dimensions, prefix)
     return Usage(request, value, behavior, wire.NEVER if timestamp is None else timestamp.timestamp() * 1000)
 
 
@@ -93,7 +91,7 @@ def usages_of(records: object) -> list[Usage]:
 
 
 def _record_of(given: Mapping[str, Any], prefix: str) -> UsageRecord:
-    names = {each.name: each.default is MISSING for each in fields(UsageRecord)}
+    names = {each.name: each.default is MISSING and each.name != "feature" for each in fields(UsageRecord)}
     problems = [
         Problem(f"{prefix}{name}", value, "unknown field") for name, value in given.items() if name not in names
     ]
@@ -104,7 +102,7 @@ def _record_of(given: Mapping[str, Any], prefix: str) -> UsageRecord:
     ]
     if problems:
         raise InvalidInput(problems)
-    return UsageRecord(**given)
+    return UsageRecord(**{"feature": None, **given})
 
 
 def report(state: State, usage: Usage) -> Verb[Receipt]:
@@ -112,7 +110,7 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
     request = usage.request
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
-        error = _not_countable(prepared, request)
+        error = _not_countable(prepared, usage)
         if error is None:
             reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms)
         else:
@@ -120,8 +118,9 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
         if (yield from passed_guard(state, request, reply)):
             if error is not None:
                 raise error
-            note_wild_starts(state, reply[3 + len(prepared.constraints) :])
-            return _receipt(usage, prepared, reply)
+            read = read_reply(prepared, reply, first=3)
+            note_wild_starts(state, read.wild)
+            return _receipt(usage, prepared, reply, read)
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
@@ -141,29 +140,44 @@ def report_many(state: State, usages: Sequence[Usage]) -> Verb[list[Receipt]]:
     return receipts
 
 
-def _not_countable(prepared: PreparedRequest, request: Request) -> HeadgateError | None:
-    if prepared.account.denial is DeniedReason.CUSTOMER_NOT_FOUND:
+def _not_countable(prepared: PreparedRequest, usage: Usage) -> HeadgateError | None:
+    request, denial = usage.request, prepared.account.denial
+    if denial is DeniedReason.CUSTOMER_NOT_FOUND:
         return NotFound("customer", request.customer)
-    if prepared.feature is None:
+    if denial is DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND:
+        return NotFound("customer resource", str(request.resource), within=f"of customer {request.customer!r}")
+    if request.feature is None and prepared.currency is None:
+        return NotFound("currency", str(request.currency))
+    if request.feature is not None and prepared.feature is None:
         return NotFound("feature", request.feature)
-    if not prepared.feature.is_metered:
+    if prepared.feature is not None and not prepared.feature.is_metered:
         kind = prepared.feature.feature_type.value
         return InvalidInput.of("feature", request.feature, f"is not metered ({kind}): there is nothing to count")
+    if prepared.wallet is not None and usage.behavior is UpdateBehavior.SET:
+        paid = prepared.wallet.currency
+        return InvalidInput.of("behavior", "SET", f"is not possible where credits of {paid!r} are used: report a DELTA")
     return None
 
 
-def _receipt(usage: Usage, prepared: PreparedRequest, reply: Any) -> Receipt:
-    applied = wire.unpack_doubles(reply[2])
+def _receipt(usage: Usage, prepared: PreparedRequest, reply: Any, read: Read) -> Receipt:
+    request = usage.request
     counted = [
-        Counted(state_of(constraint, wire.unpack_counter(packed), 0.0), change)
-        for constraint, packed, change in zip(prepared.constraints, reply[3:], applied, strict=False)
+        Counted(state_of(constraint, counter, 0.0), change)
+        for constraint, counter, change in zip(
+            prepared.constraints, read.counters, wire.unpack_doubles(reply[2]), strict=True
+        )
     ]
+    has_account = request.feature is not None
     return Receipt(
-        customer=usage.request.customer,
-        feature=usage.request.feature,
+        customer=request.customer,
+        feature=request.feature,
         value=usage.value,
         behavior=usage.behavior,
-        account=counted[0],
-        entities=tuple(counted[1:]),
+        account=counted[0] if has_account else None,
+        entities=tuple(counted[1:] if has_account else counted),
         counted_at_ms=int(reply[1]),
+        currency=None if prepared.currency is None else prepared.currency.id,
+        resource=request.resource,
+        wallet=wallet_of(request, prepared, read, int(reply[1])),
+        charges=charges_of(prepared, read),
     )

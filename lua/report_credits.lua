@@ -1,0 +1,61 @@
+-- report_credits: count usage on every constraint and take it from the wallet, whatever they have. What is below 0 is
+-- given back: to overdraft first, then to the grants, as far as it had been taken from them.
+--
+-- FLAGS  (none)
+-- KEYS
+--   [1] catalog    string   the catalog token that the customer's partition stands at
+--   [2] usage      hash     @v, and the account-level counters
+--   [3..] buckets  hash     entity counters, then grant counters, 64 a hash
+-- ARGV
+--   [1] catalog_token  string   the token of the catalog that the request was prepared from
+--   [2] version        string   the customer's configuration token, likewise
+--   [3] request        doubles  not after, given now (epoch ms), amounts of the two sections; from, until (epoch ms);
+--                               then of each constraint: limit, start (epoch ms), length (ms), section (a byte, 1 or 2)
+--   [4] layout         bytes    how many constraints have their counters in usage, and in each bucket
+--   [5] grants         doubles  section of the wallet, whether it is soft (a byte each); then of each grant: amount,
+--                               effective instant (epoch ms)
+--   [6] places         bytes    how many grants have their counters in each bucket
+--   [7] overdraft      string   the field of the wallet's overdraft in usage
+--   [8] burn_order     bytes    which grant is burnt first, which next: their places, from 1
+--   [9] dated_ms       double   when the usage happened (epoch ms); infinity for now
+--   [10..] fields       string   the fields of the counters: of the constraints in their order, then of the grants
+-- REPLY
+--   {status, server_now_ms, what was applied to each counter (doubles), counter of each constraint, what was taken of
+--   overdraft and of each grant (doubles), counter of the overdraft and of each grant, wild starts if any}
+--   8 done, 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+-- ERRORS
+--   OUT_OF_RANGE  a sum would leave the range of exact numbers; nothing was written
+-- COST
+--   GET, TIME, HMGET, HGET, HSET: 6 calls, and 2 for each bucket, O(constraints + grants)
+-- @include lib/statuses
+-- @include lib/clock
+-- @include lib/guard
+-- @include lib/spending
+-- @include lib/tally
+
+local request, layout, grants, places, overdraft = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+local burn_order, dated_ms, fields = ARGV[8], struct.unpack('<d', ARGV[9]), 10
+local call = redis.call
+local counts = { layout:byte(1, -1) }
+
+local status, now_ms, first_amount, second_amount, position, values = guard(call, KEYS, ARGV, request, counts, fields)
+if status then return { status, now_ms } end
+
+local reply, amounts = { DONE, now_ms, '' }, { first_amount, second_amount }
+local applied, writes, wild = tally(
+  call, KEYS, ARGV, request, counts, fields, now_ms, amounts, position, values, 'DELTA', dated_ms, reply
+)
+local of_grants = fields + #reply - 3
+local wallet = read_wallet(call, KEYS, ARGV, grants, places, overdraft, of_grants)
+if not applied or not spend(wallet, burn_order, amounts[wallet.section]) then
+  return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
+end
+
+reply[3] = table.concat(applied)
+for index = 1, #counts do
+  if writes[index][1] then call('HSET', KEYS[index + 1], unpack(writes[index])) end
+end
+write_wallet(call, KEYS, ARGV, wallet, places, overdraft, of_grants)
+tell_wallet(reply, wallet)
+if wild > 0 then reply[#reply + 1] = wild end
+return reply
