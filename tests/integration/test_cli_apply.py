@@ -280,6 +280,11 @@ def test_what_has_expired_stays_unchanged_in_a_policy_that_still_names_it(engine
         ("{more: 1}, ", "{more: 1}, billing_anchor: 2026-01-02T00:00:00Z, ", "main.billing_anchor: it is 2026-01-01"),
         ("{more: 1}, ", "{more: 1}, end: 2026-01-15T00:00:00Z, ", "main: it would have ended before now"),
         ("pro, unit_quantity", "pro, resource: site, unit_quantity", "main.resource: the subscription is of another"),
+        (
+            "      main: {",
+            "      late: {plan: pro, end: 2026-01-09T00:00:00Z}\n      main: {",
+            "subscriptions.late.end: must be after the start, 2026-02-01T00:00:00+00:00",
+        ),
         ("sso: {expires: 2026-12", "sso: {expires: 2026-01", "entitlements.sso.expires: has passed already"),
         (
             "    grants:\n",

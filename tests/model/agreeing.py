@@ -51,18 +51,7 @@ class Agreeing(RuleBasedStateMachine):
     def agree(self, second: bool, ask: Callable[[Engine], object], expect: Callable[[Reference], object]) -> None:
         """Do the same on an engine and on the model: the answers are equal, or both raise the same error."""
         self.acted = int(second)
-        answer, error = _outcome(lambda: comparable(ask(self.engines[self.acted])))
-        expected, expected_error = _outcome(lambda: comparable(expect(self.model)))
-        if type(error) is not type(expected_error):
-            raise AssertionError(
-                f"the engine {_told(error)}, the model {_told(expected_error)}; they answer {answer!r} and {expected!r}"
-            ) from error
-        found = [*differences(answer, expected), *wrong_rests(answer)]
-        if isinstance(error, BatchIncomplete) and isinstance(expected_error, BatchIncomplete):
-            receipts = comparable(list(error.receipts)), comparable(list(expected_error.receipts))
-            found += [*differences(error.outcomes, expected_error.outcomes, "outcomes"), *differences(*receipts)]
-            found += differences(type(error.cause), type(expected_error.cause), "cause")
-        assert not found, "\n".join(found)
+        same(lambda: ask(self.engines[self.acted]), lambda: expect(self.model))
 
     def set_up(self, second: bool, ask: Callable[[Engine], object], expect: Callable[[Reference], None]) -> None:
         """Like `agree`, for calls whose answer is not looked at: what they wrote is read by everything else."""
@@ -99,6 +88,22 @@ class Agreeing(RuleBasedStateMachine):
     def edges_ms(self, *, ahead: bool) -> list[int]:
         """The instants to go to: those of budgets and account levels."""
         return sorted({period.end_ms if ahead else period.start_ms for period in self.model.periods()})
+
+
+def same(ask: Callable[[], object], expect: Callable[[], object]) -> None:
+    """Hold an answer of an engine, or its error, against the model's."""
+    answer, error = _outcome(lambda: comparable(ask()))
+    expected, expected_error = _outcome(lambda: comparable(expect()))
+    if type(error) is not type(expected_error):
+        raise AssertionError(
+            f"the engine {_told(error)}, the model {_told(expected_error)}; they answer {answer!r} and {expected!r}"
+        ) from error
+    found = [*differences(answer, expected), *wrong_rests(answer)]
+    if isinstance(error, BatchIncomplete) and isinstance(expected_error, BatchIncomplete):
+        receipts = comparable(list(error.receipts)), comparable(list(expected_error.receipts))
+        found += [*differences(error.outcomes, expected_error.outcomes, "outcomes"), *differences(*receipts)]
+        found += differences(type(error.cause), type(expected_error.cause), "cause")
+    assert not found, "\n".join(found)
 
 
 def _outcome(do: Callable[[], object]) -> tuple[object, HeadgateError | None]:

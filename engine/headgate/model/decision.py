@@ -116,11 +116,12 @@ class ConstraintState:
 
     def __str__(self) -> str:
         held = f" and {format_amount(self.held)} held" if self.held else ""
+        unit = f" {self.currency}" if self.currency and self.entity else ""
         if self.limit is None:
-            text = f"{self.name} has used {format_amount(self.used)}{held} and has no limit"
+            text = f"{self.name} has used {format_amount(self.used)}{unit}{held} and has no limit"
         else:
             soft = " (soft)" if self.is_soft else ""
-            text = f"{self.name} has used {format_amount(self.used)}{held} of {format_amount(self.limit)}{soft}"
+            text = f"{self.name} has used {format_amount(self.used)}{held} of {format_amount(self.limit)}{unit}{soft}"
         return text if self.resets_at is None else f"{text} until {_moment(self.period.end_ms)}"
 
 

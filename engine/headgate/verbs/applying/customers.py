@@ -142,14 +142,25 @@ def _judge_subscription(
     if not differs:
         return
     writes.subscriptions.append(wanted)
-    if known is None:
-        elsewhere = [each for each in present.subscriptions.values() if each.id == wanted.id]
-        if any(not present.has_passed(each.ends_at_ms) for each in elsewhere):
-            told.conflicts.append(
-                f"{path}.resource: the subscription is of another one, and stays there: use another id"
-            )
-    else:
-        told.conflicts += _in_the_way(path, present, known, wanted)
+    told.conflicts += (
+        _in_a_new_ones_way(path, present, wanted) if known is None else _in_the_way(path, present, known, wanted)
+    )
+
+
+def _in_a_new_ones_way(path: str, present: PresentCustomer, wanted: SubscriptionUpsert) -> list[str]:
+    """What speaks against a subscription that is not there yet."""
+    elsewhere = [each for each in present.subscriptions.values() if each.id == wanted.id]
+    if any(not present.has_passed(each.ends_at_ms) for each in elsewhere):
+        return [f"{path}.resource: the subscription is of another one, and stays there: use another id"]
+    return [] if present.now_ms is None else _before_its_start(path, _new(wanted, present.now_ms))
+
+
+def _before_its_start(path: str, after: Subscription) -> list[str]:
+    return [
+        f"{path}.{name}: must be after the start, {_shown(after.start_ms)}"
+        for name, end_ms in (("end", after.end_ms), ("trial_end", after.trial_end_ms))
+        if end_ms is not None and end_ms <= after.start_ms
+    ]
 
 
 def _in_the_way(path: str, present: PresentCustomer, known: Subscription, wanted: SubscriptionUpsert) -> list[str]:
@@ -166,10 +177,7 @@ def _in_the_way(path: str, present: PresentCustomer, known: Subscription, wanted
     after = _after(known, wanted)
     if has_started and present.has_passed(after.ends_at_ms):
         found.append(f"{path}: it would have ended before now, but what it gave stays true: write an end to come")
-    for name, end_ms in (("end", after.end_ms), ("trial_end", after.trial_end_ms)):
-        if end_ms is not None and end_ms <= after.start_ms:
-            found.append(f"{path}.{name}: must be after the start, {_shown(after.start_ms)}")
-    return found
+    return found + _before_its_start(path, after)
 
 
 def _after(known: Subscription, wanted: SubscriptionUpsert) -> Subscription:
