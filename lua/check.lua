@@ -3,7 +3,7 @@
 -- FLAGS  allow-oom
 -- KEYS
 --   [1] catalog    string   the catalog token that the customer's partition stands at
---   [2] usage      hash     @v, and the account-level counters
+--   [2] usage      hash     @v, @x, and the account-level counters
 --   [3..] buckets  hash     entity counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
@@ -14,11 +14,11 @@
 --   [5..] fields       string   the fields of the counters, in the order of the constraints
 -- REPLY
 --   {status, server_now_ms, counter of each constraint as it stands, wild starts if any}
---   1 granted, 2 refused, 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+--   1 granted, 2 refused, 0 stale, 3 moved_on, 4 sweep_first, 5 late, 6 blank, 7 other_clock
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers
 -- COST
---   GET, TIME, HMGET, HDEL: 4 calls, and 1 for each bucket, O(constraints)
+--   GET, TIME, HMGET, HDEL, HGET: 5 calls, and 1 for each bucket, O(constraints)
 -- @include lib/statuses
 -- @include lib/clock
 -- @include lib/guard
@@ -41,8 +41,12 @@ local satisfied, out_of_range, read, wild =
 if satisfied and out_of_range then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
-local verdict = REFUSED
-if satisfied then verdict = GRANTED end
+local verdict = GRANTED
+if not satisfied then
+  verdict = REFUSED
+-- @include lib/due
+  if holds_are_due(call, usage, now_ms) then return { SWEEP_FIRST, now_ms } end
+end
 local reply = stand({ verdict, now_ms }, request, counts, position, read, now_ms)
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

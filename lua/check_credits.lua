@@ -3,7 +3,7 @@
 -- FLAGS  allow-oom
 -- KEYS
 --   [1] catalog    string   the catalog token that the customer's partition stands at
---   [2] usage      hash     @v, and the account-level counters
+--   [2] usage      hash     @v, @x, and the account-level counters
 --   [3..] buckets  hash     entity counters, then grant counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
@@ -19,7 +19,7 @@
 -- REPLY
 --   {status, server_now_ms, counter of each constraint, what was taken of overdraft and of each grant (doubles),
 --   counter of the overdraft and of each grant, wild starts if any}
---   1 granted, 2 refused, 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+--   1 granted, 2 refused, 0 stale, 3 moved_on, 4 sweep_first, 5 late, 6 blank, 7 other_clock
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers
 -- COST
@@ -49,8 +49,12 @@ if (satisfied and out_of_range) or not wallet.balance then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 
-local verdict = REFUSED
-if satisfied and has(wallet, wallet.section == 1 and first_amount or second_amount) then verdict = GRANTED end
+local verdict = GRANTED
+if not (satisfied and has(wallet, wallet.section == 1 and first_amount or second_amount)) then
+  verdict = REFUSED
+-- @include lib/due
+  if holds_are_due(call, KEYS[2], now_ms) then return { SWEEP_FIRST, now_ms } end
+end
 local reply = tell_wallet(stand({ verdict, now_ms }, request, counts, position, read, now_ms), wallet)
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

@@ -3,7 +3,7 @@
 -- FLAGS  (none)
 -- KEYS
 --   [1] catalog    string   the catalog token that the customer's partition stands at
---   [2] usage      hash     @v, and the account-level counters
+--   [2] usage      hash     @v, @x, and the account-level counters
 --   [3..] buckets  hash     entity counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
@@ -14,11 +14,12 @@
 --   [5..] fields       string   the fields of the counters, in the order of the constraints
 -- REPLY
 --   {status, server_now_ms, counter of each constraint, wild starts if any}
---   1 granted (counters after), 2 refused (counters as they stand), 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+--   1 granted (counters after), 2 refused (counters as they stand), 0 stale, 3 moved_on, 4 sweep_first,
+--   5 late, 6 blank, 7 other_clock
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers; nothing was written
 -- COST
---   GET, TIME, HMGET, HSET: 4 calls, and 2 for each bucket, O(constraints)
+--   GET, TIME, HMGET, HGET, HSET: 4 calls, and 2 for each bucket, O(constraints)
 -- @include lib/statuses
 -- @include lib/clock
 -- @include lib/guard
@@ -36,7 +37,9 @@ local reply = #ARGV < fields + 3 and { GRANTED, now_ms } or { GRANTED, now_ms, '
 local satisfied, out_of_range, read, wild =
   decide(call, KEYS, ARGV, request, counts, fields, now_ms, first_amount, second_amount, position, values, reply)
 if not satisfied then
+-- @include lib/due
 -- @include lib/standing
+  if holds_are_due(call, KEYS[2], now_ms) then return { SWEEP_FIRST, now_ms } end
   return stand({ REFUSED, now_ms }, request, counts, position, read, now_ms)
 end
 if out_of_range then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end

@@ -4,7 +4,7 @@
 -- FLAGS  (none)
 -- KEYS
 --   [1] catalog    string   the catalog token that the customer's partition stands at
---   [2] usage      hash     @v, and the account-level counters
+--   [2] usage      hash     @v, @x, and the account-level counters
 --   [3..] buckets  hash     entity counters, then grant counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
@@ -21,7 +21,8 @@
 -- REPLY
 --   {status, server_now_ms, counter of each constraint, what was taken of overdraft and of each grant (doubles),
 --   counter of the overdraft and of each grant, wild starts if any}
---   1 granted (as they stand after), 2 refused (as they stand), 0 stale, 3 moved_on, 5 late, 6 blank, 7 other_clock
+--   1 granted (as they stand after), 2 refused (as they stand), 0 stale, 3 moved_on,
+--   4 sweep_first, 5 late, 6 blank, 7 other_clock
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers; nothing was written
 -- COST
@@ -48,7 +49,9 @@ local of_grants = fields + #reply - 2
 local wallet = read_wallet(call, KEYS, ARGV, grants, places, overdraft, of_grants)
 local amount = wallet.section == 1 and first_amount or second_amount
 if wallet.balance and not (satisfied and has(wallet, amount)) then
+-- @include lib/due
 -- @include lib/standing
+  if holds_are_due(call, KEYS[2], now_ms) then return { SWEEP_FIRST, now_ms } end
   return tell_wallet(stand({ REFUSED, now_ms }, request, counts, position, read, now_ms), wallet)
 end
 if out_of_range or not spend(wallet, burn_order, amount) then

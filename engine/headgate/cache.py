@@ -153,6 +153,7 @@ class Metrics:
     moved_on: int = 0
     late: int = 0
     wild_starts: int = 0
+    holds_freed: int = 0
     resent: int = 0
     outcomes_unknown: int = 0
 

@@ -108,6 +108,10 @@ class CustomerKeys:
     catalog: bytes
     usage: bytes
     config: bytes
+    holds: bytes
+    due: bytes
+    ended: bytes
+    partition_due: bytes
 
     def bucket(self, name: int | str) -> bytes:
         """Name the hash of the counters with numbers 64 × name and on, or of some periods of recurring grants."""
@@ -144,8 +148,20 @@ class Keyspace:
         """Name the catalog token that a partition stands at."""
         return b"hg:{%b/%d}:catalog" % (self.environment.encode(), partition)
 
+    def partition_due(self, partition: int) -> bytes:
+        """Name the customers of a partition that have holds, by their earliest expiry."""
+        return b"hg:{%b/%d}:due" % (self.environment.encode(), partition)
+
     def customer(self, customer: str) -> CustomerKeys:
         """Name the keys of one customer."""
         tag = b"hg:{%b/%d}:" % (self.environment.encode(), self.partition_of(customer))
         own = tag + customer.encode()
-        return CustomerKeys(tag + b"catalog", own + b":usage", own + b":config")
+        return CustomerKeys(
+            catalog=tag + b"catalog",
+            usage=own + b":usage",
+            config=own + b":config",
+            holds=own + b":holds",
+            due=own + b":due",
+            ended=own + b":ended",
+            partition_due=tag + b"due",
+        )

@@ -88,6 +88,7 @@ class PreparedRequest:
     until_ms: int
     currency: Currency | None = None
     wallet: PreparedWallet | None = None
+    buckets: tuple[int | str, ...] = ()
 
     def holds_at(self, now_ms: int) -> bool:
         """Whether an instant lies in the window in which all of it holds."""
@@ -282,6 +283,7 @@ def _compile(
         until_ms=until_ms,
         currency=currency,
         wallet=wallet,
+        buckets=tuple(buckets),
     )
 
 

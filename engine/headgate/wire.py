@@ -40,10 +40,14 @@ class Status(IntEnum):
     GRANTED = 1
     REFUSED = 2
     MOVED_ON = 3
+    SWEEP_FIRST = 4
     LATE = 5
     BLANK = 6
     OTHER_CLOCK = 7
     DONE = 8
+    REPEATED = 9
+    CONFLICT = 10
+    ABSENT = 11
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ local function spend(wallet, order, amount)
   return wallet.overdraft ~= nil and wallet.overdraft <= WHOLE_MAX
 end
 
--- Writes what `spend` changed.
+-- Writes what `spend` changed, and what else was touched.
 local function write_wallet(call, keys, argv, wallet, layout, overdraft_field, fields)
   if wallet.overdraft ~= wallet.owed then
     call('HSET', keys[2], overdraft_field, write_counter(0, wallet.overdraft, 0))
@@ -69,7 +69,7 @@ local function write_wallet(call, keys, argv, wallet, layout, overdraft_field, f
     local changed = {}
     for _ = 1, layout:byte(index) do
       place = place + 1
-      if wallet.changes[place] ~= 0 then
+      if wallet.changes[place] ~= 0 or wallet.touched[place] then
         changed[#changed + 1] = argv[fields + place - 1]
         changed[#changed + 1] = write_counter(wallet.starts[place], wallet.used[place], wallet.held[place])
       end

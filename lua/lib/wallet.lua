@@ -10,7 +10,7 @@
 --   layout     bytes: how many grants have their counters in each of the keys from the third on
 --   fields     the place of the first grant's field in `argv`
 local function read_wallet(call, keys, argv, grants, layout, overdraft_field, fields)
-  local wallet = { amounts = {}, starts = {}, used = {}, held = {}, left = {}, changes = {}, overdraft = 0 }
+  local wallet = { amounts = {}, starts = {}, used = {}, held = {}, left = {}, changes = {}, touched = {}, overdraft = 0 }
   local section, soft, position = struct.unpack('BB', grants)
   wallet.section, wallet.is_soft = section, soft == 1
   local stored = call('HGET', keys[2], overdraft_field)

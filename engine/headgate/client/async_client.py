@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -13,6 +13,7 @@ from headgate.calls import Call, Failed, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client import opening
 from headgate.client.arguments import optional_id
+from headgate.client.async_holds import AsyncReservationMethods, Reserving
 from headgate.client.async_namespaces import (
     AsyncCatalogMethods,
     AsyncCreditMethods,
@@ -40,7 +41,7 @@ from headgate.model.ids import require_id
 from headgate.policy import Policy
 from headgate.settings import Settings
 from headgate.updates import Update
-from headgate.verbs import apply, decide, explain, reading, report
+from headgate.verbs import apply, decide, explain, reading, report, reservations
 from headgate.verbs.apply import Change
 from headgate.verbs.explain import Explanation
 from headgate.verbs.report import UsageRecord
@@ -79,6 +80,7 @@ class AsyncHeadgate:
         self.subscriptions = AsyncSubscriptionMethods(self)
         self.credits = AsyncCreditMethods(self)
         self.governance = AsyncGovernanceMethods(self)
+        self.reservations = AsyncReservationMethods(self)
 
     @classmethod
     def connect(
@@ -151,6 +153,30 @@ class AsyncHeadgate:
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
         return await self._run(decide.consume(self._state, question))
+
+    def reserve(
+        self,
+        customer: str,
+        *,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
+        amount: float | Decimal = 1,
+        dimensions: Mapping[str, DimensionValue] | None = None,
+        id: str | None = None,
+        expires_in: float | timedelta | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Reserving:
+        """Hold an amount on every limit in its way, if it fits all of them, until it is settled, released or expires.
+
+        Use it in a `with` block. It expires after `expires_in` (seconds, or a timedelta; 1 hour if it is not given, 24
+        at most). An id that is given again is the same reservation, or a `Conflict` where the request is another.
+        """
+        question = decide.asked(
+            customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
+        )
+        hold = reservations.hold_of(id, expires_in, metadata)
+        return Reserving(self, reservations.reserve(self._state, question, hold))
 
     async def report(
         self,

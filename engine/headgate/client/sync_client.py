@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +18,7 @@ from headgate.client.arguments import optional_id
 from headgate.client.delivery import Dispatcher, Pause, Transport
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import Listener
+from headgate.client.sync_holds import Hold, ReservationMethods
 from headgate.client.sync_namespaces import (
     CatalogMethods,
     CreditMethods,
@@ -42,7 +43,7 @@ from headgate.model.ids import require_id
 from headgate.policy import Policy
 from headgate.settings import Settings
 from headgate.updates import Update
-from headgate.verbs import apply, decide, explain, reading, report
+from headgate.verbs import apply, decide, explain, reading, report, reservations
 from headgate.verbs.apply import Change
 from headgate.verbs.explain import Explanation
 from headgate.verbs.report import UsageRecord
@@ -84,6 +85,7 @@ class Headgate:
         self.subscriptions = SubscriptionMethods(self)
         self.credits = CreditMethods(self)
         self.governance = GovernanceMethods(self)
+        self.reservations = ReservationMethods(self)
 
     @classmethod
     def connect(
@@ -156,6 +158,30 @@ class Headgate:
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
         return self._run(decide.consume(self._state, question))
+
+    def reserve(
+        self,
+        customer: str,
+        *,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
+        amount: float | Decimal = 1,
+        dimensions: Mapping[str, DimensionValue] | None = None,
+        id: str | None = None,
+        expires_in: float | timedelta | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Hold:
+        """Hold an amount on every limit in its way, if it fits all of them, until it is settled, released or expires.
+
+        Use it in a `with` block. It expires after `expires_in` (seconds, or a timedelta; 1 hour if it is not given, 24
+        at most). An id that is given again is the same reservation, or a `Conflict` where the request is another.
+        """
+        question = decide.asked(
+            customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
+        )
+        hold = reservations.hold_of(id, expires_in, metadata)
+        return Hold(self, self._run(reservations.reserve(self._state, question, hold)))
 
     def report(
         self,

@@ -18,6 +18,7 @@ from headgate.prepare import CONSTRAINTS_MAX, PreparedRequest
 from headgate.verbs.answers import decision_of, read_reply
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, refuse_status
 from headgate.verbs.loading import Request, prepared_request
+from headgate.verbs.sweeping import sweep_customer
 from headgate.wire import Status
 
 
@@ -87,10 +88,8 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         denial = denial_without_counters(prepared, question, script)
-        count = len(prepared.constraints)
-        if denial is None and count > CONSTRAINTS_MAX:
-            raise Conflict(f"{count} constraints stand in the way of this request: at most {CONSTRAINTS_MAX} may")
         if denial is None:
+            require_bound(prepared)
             reply = yield prepared.ask(script, question.amount, writes=script == "consume")
         else:
             reply = yield prepared.ask("check", 0.0, writes=False)
@@ -102,6 +101,13 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
+
+
+def require_bound(prepared: PreparedRequest) -> None:
+    """Raise where more constraints stand in the way than a request may have."""
+    count = len(prepared.constraints)
+    if count > CONSTRAINTS_MAX:
+        raise Conflict(f"{count} constraints stand in the way of this request: at most {CONSTRAINTS_MAX} may")
 
 
 def denial_without_counters(prepared: PreparedRequest, question: Asked, script: str) -> DeniedReason | None:
@@ -124,6 +130,9 @@ def passed_guard(state: State, request: Request, reply: Any) -> Verb[bool]:
     if status in (Status.GRANTED, Status.REFUSED, Status.DONE):
         return True
     refuse_status(state, status)
+    if status == Status.SWEEP_FIRST:
+        state.metrics.holds_freed += yield from sweep_customer(state, request.customer)
+        return False
     if status == Status.BLANK:
         yield from mend_partition(state, request.customer, None)
     elif status == Status.STALE:

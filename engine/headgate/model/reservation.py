@@ -1,0 +1,84 @@
+"""Reservations: an amount that is held until it is settled, released, or expires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Final
+
+from headgate.amounts import as_number, format_amount
+from headgate.model.decision import Decision, instant
+
+LASTS_MIN_MS: Final = 1_000
+LASTS_MAX_MS: Final = 86_400_000
+LASTS_DEFAULT_MS: Final = 3_600_000
+METADATA_MAX: Final = 4_096
+"""How many bytes the metadata of a reservation may have, packed."""
+
+
+class ReservationStatus(IntEnum):
+    """Where a reservation stands; the numbers are those of lua/lib/holds.lua. REFUSED ones are not stored."""
+
+    REFUSED = 0
+    OPEN = 1
+    SETTLED = 2
+    RELEASED = 3
+    EXPIRED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An amount of a feature or a currency that was asked for, and what became of it.
+
+    `credits` is what it holds of the wallet. `settled` is what was used of the amount. `decision` is there when it was
+    just made: why it was refused, or every number that it saw.
+    """
+
+    id: str
+    customer: str
+    feature: str | None
+    currency: str | None
+    resource: str | None
+    amount: float
+    credits: float
+    status: ReservationStatus
+    expires_at_ms: int
+    settled: float = 0.0
+    metadata: dict[str, str] = field(default_factory=dict)
+    decision: Decision | None = None
+
+    @property
+    def granted(self) -> bool:
+        """Whether it was made."""
+        return self.status is not ReservationStatus.REFUSED
+
+    @property
+    def expires_at(self) -> datetime:
+        """When an open one is freed."""
+        return instant(self.expires_at_ms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "id": self.id,
+            "customer": self.customer,
+            "resource": self.resource,
+            "feature": self.feature,
+            "currency": self.currency,
+            "amount": as_number(self.amount),
+            "credits": as_number(self.credits),
+            "status": self.status.name,
+            "expires_at_ms": self.expires_at_ms,
+            "settled": as_number(self.settled),
+            "metadata": self.metadata,
+            "decision": self.decision and self.decision.as_dict(),
+        }
+
+    def __str__(self) -> str:
+        what = f"{format_amount(self.amount)} of {self.feature or self.currency} for {self.customer}"
+        if self.status is ReservationStatus.REFUSED:
+            return f"Not reserved: {self.decision}"
+        if self.status is ReservationStatus.SETTLED:
+            return f"{self.id}: {format_amount(self.settled)} settled of {what}."
+        return f"{self.id}: {what}, {self.status.name.lower()}."

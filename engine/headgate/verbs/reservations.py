@@ -1,0 +1,219 @@
+"""Reserve, settle, release, extend: hold an amount first, and say later what was used of it.
+
+Who makes a hold makes its id first, so a call may be repeated. What has expired is freed by whoever would be refused
+because of it, or by a sweep, and never twice: the record decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgpack
+
+from headgate import holds
+from headgate.amounts import parse_amount
+from headgate.cache import State
+from headgate.calls import Verb
+from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound
+from headgate.holds import Details, Record
+from headgate.keys import CustomerKeys
+from headgate.model.decision import Decision
+from headgate.model.ids import require_id
+from headgate.model.reservation import (
+    LASTS_DEFAULT_MS,
+    LASTS_MAX_MS,
+    LASTS_MIN_MS,
+    METADATA_MAX,
+    Reservation,
+    ReservationStatus,
+)
+from headgate.prepare import PreparedRequest
+from headgate.verbs.answers import decision_of, read_reply
+from headgate.verbs.decide import Asked, denial_without_counters, note_wild_starts, passed_guard, require_bound
+from headgate.verbs.environment import ATTEMPTS_MAX, open_environment
+from headgate.verbs.loading import prepared_request
+from headgate.wire import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """How a request is to be held, validated."""
+
+    id: str
+    lasts_ms: int
+    metadata: dict[str, str]
+
+
+def hold_of(id: object, lasts: object, metadata: object) -> Hold:
+    """Validate what a user gave; an id that is not given is made here, before anything is sent."""
+    return Hold(
+        f"hold-{os.urandom(12).hex()}" if id is None else require_id(id, "id"),
+        LASTS_DEFAULT_MS if lasts is None else lasts_of(lasts),
+        _metadata(metadata),
+    )
+
+
+def lasts_of(lasts: object) -> int:
+    """Accept how long a hold is to last: seconds, or a timedelta; 1 second to 24 hours."""
+    seconds = lasts.total_seconds() if isinstance(lasts, timedelta) else lasts
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise InvalidInput.of("expires_in", lasts, "must be seconds, or a timedelta")
+    if not LASTS_MIN_MS <= seconds * 1000 <= LASTS_MAX_MS:
+        raise InvalidInput.of("expires_in", lasts, "must be 1 second to 24 hours")
+    return int(seconds * 1000)
+
+
+def _metadata(metadata: object) -> dict[str, str]:
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, str) for key, value in metadata.items()
+    ):
+        raise InvalidInput.of("metadata", metadata, "must be a mapping of strings to strings")
+    if len(msgpack.packb(dict(metadata))) > METADATA_MAX:
+        raise InvalidInput.of("metadata", f"{len(metadata)} entries", f"may have {METADATA_MAX} bytes")
+    return dict(metadata)
+
+
+def used_of(amount: object) -> float:
+    """Validate what was used of a hold."""
+    try:
+        return float(parse_amount(amount, field="amount"))
+    except ValueError as error:
+        raise InvalidInput.of("amount", amount, str(error).rsplit(": ", 1)[-1]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A reservation, with what it takes to end it in one call."""
+
+    reservation: Reservation
+    details: Details
+
+
+def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
+    """Hold the amount on every constraint and in the wallet if all of them have it; else hold nothing."""
+    request = question.request
+    asked = holds.fingerprint(
+        request.feature,
+        request.currency,
+        request.resource,
+        question.amount,
+        sorted((key, str(value)) for key, value in (request.dimensions or {}).items()),
+        hold.lasts_ms,
+        sorted(hold.metadata.items()),
+    )
+    for _ in range(ATTEMPTS_MAX):
+        prepared = yield from prepared_request(state, request)
+        keys = yield from _keys(state, request.customer)
+        denial = denial_without_counters(prepared, question, "consume")
+        if denial is not None:
+            known = yield from _known(keys, request.customer, hold.id)
+            if known is not None:
+                raise Conflict(f"reservation {hold.id!r} is there already, and now this request is denied: {denial}")
+            reply = yield prepared.ask("check", 0.0, writes=False)
+        else:
+            require_bound(prepared)
+            details = holds.details_of(
+                prepared, feature=request.feature, resource=request.resource, metadata=hold.metadata
+            )
+            reply = yield holds.reserve_call(
+                keys,
+                prepared,
+                amount=question.amount,
+                customer=request.customer,
+                hold=hold.id,
+                print_of_request=asked,
+                lasts_ms=hold.lasts_ms,
+                details=details,
+            )
+        if reply[0] == Status.CONFLICT:
+            raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
+        if reply[0] == Status.REPEATED:
+            record = Record.unpack(reply[2])
+            return Made(record.reservation(hold.id, request.customer), record.details)
+        if (yield from passed_guard(state, request, reply)):
+            if prepared.wallet is None and denial is None:
+                first = 2 + len(prepared.constraints)
+                reply = [*reply[:first], *reply[first + 2 :]]
+            read = read_reply(prepared, reply, first=2)
+            note_wild_starts(state, read.wild)
+            decision = decision_of(request, question.amount, prepared, reply, read, denial, counted=True)
+            return Made(_reservation(hold, decision, prepared), holds.NOTHING if denial is not None else details)
+    raise ConfigurationKeepsChanging(
+        f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
+    )
+
+
+def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> Reservation:
+    granted = decision.granted
+    return Reservation(
+        id=hold.id,
+        customer=decision.customer,
+        feature=decision.feature,
+        currency=decision.currency,
+        resource=decision.resource,
+        amount=decision.requested,
+        credits=0.0 if prepared.wallet is None else decision.requested * prepared.wallet.rate,
+        status=ReservationStatus.OPEN if granted else ReservationStatus.REFUSED,
+        expires_at_ms=decision.decided_at_ms + hold.lasts_ms,
+        metadata=hold.metadata,
+        decision=decision,
+    )
+
+
+def end(state: State, customer: str, id: str, amount: float, outcome: ReservationStatus) -> Verb[Reservation]:
+    """Settle or release a hold by its record. Repeating it changes nothing; another end is a Conflict."""
+    keys = yield from _keys(state, customer)
+    record = yield from _known(keys, customer, id)
+    if record is None:
+        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+    return (yield from end_known(state, customer, id, record.details, amount, outcome))
+
+
+def end_known(
+    state: State, customer: str, id: str, details: Details, amount: float, outcome: ReservationStatus
+) -> Verb[Reservation]:
+    """Settle or release a hold whose details are at hand: one call."""
+    keys = yield from _keys(state, customer)
+    reply = yield holds.settle_call(keys, details, customer=customer, hold=id, amount=amount, outcome=outcome)
+    if reply[0] == Status.ABSENT:
+        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+    reservation = Record.unpack(reply[2]).reservation(id, customer)
+    if reply[0] == Status.CONFLICT:
+        raise Conflict(f"reservation {id!r} has ended in another way: {reservation}")
+    return reservation
+
+
+def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservation]:
+    """Let an open hold last for so long from now on."""
+    keys = yield from _keys(state, customer)
+    reply = yield holds.extend_call(keys, customer=customer, hold=id, lasts_ms=lasts_ms)
+    if reply[0] == Status.ABSENT:
+        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+    reservation = Record.unpack(reply[2]).reservation(id, customer)
+    if reply[0] == Status.CONFLICT:
+        raise Conflict(f"reservation {id!r} is not open any more: {reservation}")
+    return reservation
+
+
+def get(state: State, customer: str, id: str) -> Verb[Reservation]:
+    """Read a reservation; `NotFound` if there is none, or it ended more than 24 hours ago."""
+    keys = yield from _keys(state, customer)
+    record = yield from _known(keys, customer, id)
+    if record is None:
+        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+    return record.reservation(id, customer)
+
+
+def _keys(state: State, customer: str) -> Verb[CustomerKeys]:
+    environment = yield from open_environment(state)
+    return environment.keyspace.customer(customer)
+
+
+def _known(keys: CustomerKeys, customer: str, id: str) -> Verb[Record | None]:
+    found = holds.unpack_found((yield holds.find_call(keys, id)))
+    return found[0][1] if found else None

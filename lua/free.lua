@@ -1,0 +1,85 @@
+-- free: end holds whose expiry has passed, and take back what they held. A hold that was ended meanwhile, or extended, is
+-- left alone: the record decides, so none is freed twice.
+--
+-- FLAGS  allow-oom
+-- KEYS
+--   [1] usage          hash  @x, and the account-level counters
+--   [2] holds          hash  the customer's records
+--   [3] due            zset  open holds by expiry
+--   [4] partition_due  zset  the partition's customers by their earliest expiry
+--   [5] ended          zset  ended holds by the instant at which their records go
+--   [6..] buckets      hash  entity counters, then grant counters, 64 a hash
+-- ARGV
+--   [1] moment    doubles  not after, given now (epoch ms)
+--   [2] customer  string   the customer's id
+--   [3] freed     msgpack  of each hold {id, places of its constraints' counters, sections, places of its grants'}
+--   [4] layout    bytes    how many of the fields are in usage, and in each bucket
+--   [5..] fields  string   the fields of all counters, each once; their places count from 1
+-- REPLY
+--   {status, server_now_ms, how many were freed, records that went for good}
+--   8 done, 5 late
+-- ERRORS
+--   (none)
+-- COST
+--   TIME, HGET, HMGET, HSET, HDEL, ZADD, ZREM, ZRANGE, ZRANGEBYSCORE: 12 calls, 2 for each bucket, 4 for each hold
+-- @include lib/statuses
+-- @include lib/clock
+-- @include lib/amounts
+-- @include lib/counters
+-- @include lib/holds
+
+local usage, holds, due, partition_due, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local moment, customer, freed, layout, fields = ARGV[1], ARGV[2], ARGV[3], ARGV[4], 5
+local call = redis.call
+local RECORDS_MAX = 256
+
+local not_after_ms, given_now_ms = struct.unpack('<dd', moment)
+local now_ms = clock_now_ms(call, given_now_ms)
+if now_ms > not_after_ms then return { LATE, now_ms } end
+
+local taken, count = {}, 0
+local function take_back(place, amount)
+  if amount > 0 then taken[place] = add(taken[place] or 0, amount) or taken[place] end
+end
+
+for _, each in ipairs(cmsgpack.unpack(freed)) do
+  local id, constraints, sections, of_grants = unpack(each)
+  local known = call('HGET', holds, id)
+  local record = known and cmsgpack.unpack(known)
+  if record and record[1] == OPEN and record[2] <= now_ms then
+    for index, place in ipairs(constraints) do take_back(place, record[4 + sections[index]]) end
+    for rank, place in ipairs(of_grants) do take_back(place, struct.unpack('<d', record[10], rank * 8 - 7)) end
+    record[1], record[3] = EXPIRED, now_ms
+    call('ZADD', ended, now_ms + KEPT_MS, id)
+    call('ZREM', due, id)
+    call('HSET', holds, id, cmsgpack.pack(record))
+    count = count + 1
+  elseif not record or record[1] ~= OPEN then
+    call('ZREM', due, id)
+  end
+end
+
+local place, field = 0, fields
+for index = 1, #layout do
+  local size = layout:byte(index)
+  local key = index == 1 and usage or KEYS[index + 4]
+  local values = size > 0 and call('HMGET', key, unpack(ARGV, field, field + size - 1))
+  local changed = {}
+  for offset = 1, size do
+    place = place + 1
+    if taken[place] and values[offset] then
+      changed[#changed + 1] = ARGV[field + offset - 1]
+      changed[#changed + 1] = write_counter(without_hold(values[offset], taken[place]))
+    end
+  end
+  if changed[1] then call('HSET', key, unpack(changed)) end
+  field = field + size
+end
+
+local gone = call('ZRANGEBYSCORE', ended, '-inf', now_ms, 'LIMIT', 0, RECORDS_MAX)
+for _, id in ipairs(gone) do
+  call('HDEL', holds, id)
+  call('ZREM', ended, id)
+end
+tell_next_due(call, usage, due, partition_due, customer)
+return { DONE, now_ms, count, #gone }
