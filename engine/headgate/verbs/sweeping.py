@@ -17,10 +17,8 @@ def sweep_customer(state: State, customer: str) -> Verb[int]:
         due = holds.unpack_found((yield holds.find_call(keys)))
         if not due:
             return freed
-        call, _ = holds.free_call(
-            keys, customer, [(id, record.details if record else holds.NOTHING) for id, record in due]
-        )
-        reply = yield call
+        where = [(id, record.details if record else holds.NOTHING) for id, record in due]
+        reply = yield holds.free_call(keys, customer, where)
         freed += int(reply[2])
 
 
