@@ -413,14 +413,14 @@ MUTANTS = (
     Mutant(
         "the wallet pays the units",
         CREDITS,
-        "local amount = wallet.section == 1 and first_amount or second_amount",
-        "local amount = first_amount",
+        "local amount = wallet.section == 1 and first_amount or wallet.section == 2 and second_amount or 0",
+        "local amount = wallet.section == 0 and 0 or first_amount",
         "the rate is left out",
     ),
     Mutant(
         "budgets are asked and not counted",
         CREDITS,
-        "count_all(call, KEYS, ARGV, counts, fields, reply)",
+        "count_all(call, keys, ARGV, counts, fields, reply)",
         NOTHING,
         "only the wallet counts",
     ),

@@ -163,14 +163,21 @@ class Metrics:
 
 @dataclass(slots=True)
 class State:
-    """Everything that the verbs of one client share. `told` is the token that an update said a customer stands at."""
+    """Everything that the verbs of one client share.
+
+    `told` is the token that an update said a customer stands at, `generations` the number of the present generation of
+    idempotency keys, by its length in hours.
+    """
 
     environment_name: str
     clock: str
     partitions: int | None
     entries_max: int
+    key_retention_hours: int = 168
+    exactly_once: bool = False
     environment: Environment | None = None
     catalog: Catalog | None = None
+    generations: dict[int, int] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
     prepared: Recent[Shape, PreparedRequest] = field(init=False)
     resolutions: Recent[tuple[str, str], Resolution] = field(init=False)

@@ -19,7 +19,7 @@ from headgate.calls import Call
 from headgate.errors import OutOfRange
 from headgate.keys import CustomerKeys, Keyspace
 from headgate.model.reservation import Reservation, ReservationStatus
-from headgate.prepare import Place, PreparedRequest
+from headgate.prepare import NO_PURSE, Place, PreparedRequest
 
 NO_WALLET: Final = 0
 FREED_MAX: Final = 256
@@ -159,11 +159,11 @@ def reserve_call(
     details: Details,
 ) -> Call:
     """Bind an amount that is to be held."""
-    ask = prepared.ask("consume", amount, writes=True)
-    catalog, usage, *buckets = ask.keys
+    ask = prepared.ask("check", amount, writes=False)
+    catalog, usage, *buckets = prepared.keys
     wallet = prepared.wallet
     fields = prepared.fields if wallet is None else (*prepared.fields, *wallet.fields)
-    purse = (bytes([NO_WALLET, 0]), b"", b"") if wallet is None else wallet.args
+    purse = NO_PURSE if wallet is None else wallet.args
     order = b"" if wallet is None else bytes(wallet.places)
     how = (customer.encode(), hold.encode(), print_of_request, wire.pack_double(lasts_ms), details.pack())
     # The same id is the same hold: it may be sent again when its reply was lost.

@@ -112,6 +112,11 @@ class CustomerKeys:
     due: bytes
     ended: bytes
     partition_due: bytes
+    partition: bytes
+
+    def seen(self, hours: int, generation: int) -> bytes:
+        """Name the idempotency keys of the customer's partition that were given in one generation of so many hours."""
+        return b"%bseen:%dh:%d" % (self.partition, hours, generation)
 
     def bucket(self, name: int | str) -> bytes:
         """Name the hash of the counters with numbers 64 × name and on, or of some periods of recurring grants."""
@@ -164,4 +169,5 @@ class Keyspace:
             due=own + b":due",
             ended=own + b":ended",
             partition_due=tag + b"due",
+            partition=tag,
         )

@@ -71,6 +71,23 @@ class PreparedWallet:
     fields: tuple[bytes, ...]
 
 
+NO_PURSE: Final = (b"\0\0", b"", b"")
+"""The wallet of a request that is not paid in credits."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedOnce:
+    """An idempotency key as the scripts read it; what carries one may be sent again when its reply was lost."""
+
+    places: tuple[bytes, bytes] | None
+    identity: bytes
+    fingerprint: bytes
+    generation: bytes
+
+
+NOT_ONCE: Final = PreparedOnce(None, b"", b"", b"")
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
     """Everything of a request but its amount. Constraints are in the order of the script's reply, account first."""
@@ -94,30 +111,50 @@ class PreparedRequest:
         """Whether an instant lies in the window in which all of it holds."""
         return self.from_ms <= now_ms < self.until_ms
 
-    def ask(self, script: str, amount: float, *, writes: bool) -> Call:
+    def ask(self, script: str, amount: float, *, writes: bool, once: PreparedOnce | None = None) -> Call:
         """Bind an amount for check or consume. Raises OutOfRange where it costs more credits than there can be."""
-        burn_order = () if self.wallet is None or script == "check" else (bytes(self.wallet.places),)
-        return self._call(script, amount, burn_order, writes=writes)
+        if script == "check":
+            return self._call(script, amount, (), (), writes=writes)
+        return self._call(script, amount, self._burn_order, (), writes=writes, once=once)
 
-    def report(self, amount: float, behavior: str, dated_ms: float) -> Call:
+    def report(self, amount: float, behavior: str, dated_ms: float, *, once: PreparedOnce | None = None) -> Call:
         """Bind an amount that is counted without asking. Raises OutOfRange like `ask`."""
-        dated = wire.pack_double(dated_ms)
-        how = behavior.encode() if self.wallet is None else bytes(self.wallet.places)
-        return self._call("report", amount, (how, dated))
+        how = (behavior.encode(), wire.pack_double(dated_ms))
+        return self._call("report", amount, self._burn_order, how, once=once)
 
-    def _call(self, script: str, amount: float, how: tuple[bytes, ...], *, writes: bool = True) -> Call:
+    @property
+    def _burn_order(self) -> tuple[bytes]:
+        return (b"" if self.wallet is None else bytes(self.wallet.places),)
+
+    def _call(
+        self,
+        script: str,
+        amount: float,
+        burn_order: tuple[bytes, ...],
+        how: tuple[bytes, ...],
+        *,
+        writes: bool = True,
+        once: PreparedOnce | None = None,
+    ) -> Call:
         wallet, stamp = self.wallet, self.stamp
-        if wallet is None:
+        if wallet is None and once is None:
             request = wire.pack_amounts(amount) + self.body
             args = (stamp.catalog_token, stamp.version, request, self.layout, *how, *self.fields)
             return Call(script, self.keys, args, timed=2, writes=writes)
         try:
-            request = wire.pack_amounts(amount, multiply(amount, wallet.rate)) + self.body
+            request = wire.pack_amounts(amount, multiply(amount, wallet.rate) if wallet else 0.0) + self.body
         except AmountOutOfRange as error:
             raise OutOfRange(f"{error}: nothing was written") from None
-        fields = (*self.fields, *wallet.fields)
-        args = (stamp.catalog_token, stamp.version, request, self.layout, *wallet.args, *how, *fields)
-        return Call(f"{script}_credits", self.keys, args, timed=2, writes=writes)
+        head = (stamp.catalog_token, stamp.version, request, self.layout)
+        purse = NO_PURSE if wallet is None else wallet.args
+        fields = self.fields if wallet is None else (*self.fields, *wallet.fields)
+        if script == "check":
+            return Call("check_credits", self.keys, (*head, *purse, *fields), timed=2, writes=writes)
+        catalog, usage, *buckets = self.keys
+        named = NOT_ONCE if once is None else once
+        keys = (catalog, usage, *(named.places or (catalog, catalog)), *buckets)
+        args = (*head, *purse, *burn_order, named.identity, named.fingerprint, named.generation, *how, *fields)
+        return Call(f"{script}_credits", keys, args, timed=2, writes=writes and once is None)
 
 
 @dataclass(frozen=True, slots=True)

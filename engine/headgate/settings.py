@@ -22,3 +22,9 @@ class Settings(Strict):
     prepared_max: int = Field(default=50_000, ge=16, le=10_000_000, description="prepared requests kept, in entries")
     partitions: int | None = Field(default=None, ge=1, le=16_384, description="of a new environment; else checked")
     listen: bool = Field(default=True, description="whether to hear of changes, which only makes staleness rarer")
+    key_retention_hours: int = Field(
+        default=168, ge=1, le=8_760, description="for which an idempotency key is known; the same for all instances"
+    )
+    exactly_once: bool = Field(
+        default=False, description="whether consume and report make a key of their own where none is given"
+    )

@@ -48,6 +48,7 @@ class Status(IntEnum):
     REPEATED = 9
     CONFLICT = 10
     ABSENT = 11
+    OTHER_GENERATION = 12
 
 
 @dataclass(frozen=True, slots=True)

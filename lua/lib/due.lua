@@ -1,5 +1,5 @@
--- Holds that are due: their expiry has passed, and they still stand in counters. A verdict that would be a refusal is
--- none until they are freed.
+-- Holds that are due: their expiry has passed, and they still stand in counters.
+-- What would be a refusal is no verdict until they are freed.
 
 -- Whether a hold of the customer is due. `@x` is the earliest expiry of an open one.
 local function holds_are_due(call, usage, now_ms)

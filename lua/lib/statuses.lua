@@ -12,3 +12,4 @@ local DONE = 8
 local REPEATED = 9
 local CONFLICT = 10
 local ABSENT = 11
+local OTHER_GENERATION = 12

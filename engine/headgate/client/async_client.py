@@ -144,13 +144,22 @@ class AsyncHeadgate:
         resource: str | None = None,
         amount: float | Decimal = 1,
         dimensions: Mapping[str, DimensionValue] | None = None,
+        idempotency_key: str | None = None,
     ) -> Decision:
         """Count the amount on every constraint if it fits all of them, in one atomic step; else count nothing.
 
         An amount of a currency, or of a feature that is paid in credits, is taken from the wallet in the same step.
+        Under an idempotency key it is granted once: repeating it answers the same, and counts nothing more.
         """
         question = decide.asked(
-            customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
+            customer,
+            feature,
+            amount,
+            dimensions,
+            amount_field="amount",
+            currency=currency,
+            resource=resource,
+            key=idempotency_key,
         )
         return await self._run(decide.consume(self._state, question))
 
@@ -189,12 +198,16 @@ class AsyncHeadgate:
         behavior: UpdateBehavior | str = UpdateBehavior.DELTA,
         dimensions: Mapping[str, DimensionValue] | None = None,
         timestamp: datetime | None = None,
+        idempotency_key: str | None = None,
     ) -> Receipt:
         """Count usage that has happened, whatever the limits say; a negative value is a correction, SET is absolute.
 
-        What a wallet does not have is overdraft; a correction gives credits back. Credits can't be SET.
+        What a wallet does not have is overdraft; a correction gives credits back. Credits can't be SET. Under an
+        idempotency key it is counted once.
         """
-        record = UsageRecord(customer, feature, value, behavior, dimensions, timestamp, currency, resource)
+        record = UsageRecord(
+            customer, feature, value, behavior, dimensions, timestamp, currency, resource, idempotency_key
+        )
         return await self._run(report.report(self._state, report.usage_of(record)))
 
     async def report_many(self, records: Sequence[UsageRecord | Mapping[str, Any]]) -> list[Receipt]:

@@ -55,4 +55,6 @@ def new_state(environment: str, settings: Settings, clock: ManualClock | None) -
         clock="simulated" if clock else "server",
         partitions=settings.partitions,
         entries_max=settings.prepared_max,
+        key_retention_hours=settings.key_retention_hours,
+        exactly_once=settings.exactly_once,
     )

@@ -133,6 +133,7 @@ class Decision:
     feature's account-level constraint, or None where it is not metered or the account denies. `wallet` is what the
     request is paid from, `credit` the same as a constraint, `charges` what a consume took from its grants. `chains` is
     None where no dimensions were given, and else has a chain (leaf to root) for each dimension that brings in a budget.
+    `repeated` says that it was carried out before, under the same idempotency key: the numbers are those of now.
     """
 
     customer: str
@@ -153,6 +154,7 @@ class Decision:
     credit: ConstraintState | None = None
     wallet: Wallet | None = None
     charges: tuple[Charge, ...] = ()
+    repeated: bool = False
 
     def __bool__(self) -> bool:
         return self.granted
@@ -199,6 +201,7 @@ class Decision:
             "has_unlimited_usage": self.has_unlimited_usage,
             "wallet": self.wallet and self.wallet.as_dict(),
             "charges": [charge.as_dict() for charge in self.charges],
+            "repeated": self.repeated,
             "decided_at": instant(self.decided_at_ms).isoformat(),
         }
 
@@ -244,6 +247,7 @@ class Receipt:
     resource: str | None = None
     wallet: Wallet | None = None
     charges: tuple[Charge, ...] = ()
+    repeated: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -258,6 +262,7 @@ class Receipt:
             "entities": [entity.as_dict() for entity in self.entities],
             "wallet": self.wallet and self.wallet.as_dict(),
             "charges": [charge.as_dict() for charge in self.charges],
+            "repeated": self.repeated,
             "counted_at": instant(self.counted_at_ms).isoformat(),
         }
 

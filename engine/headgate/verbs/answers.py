@@ -28,13 +28,16 @@ class Read:
     wild: list[int]
 
 
-def read_reply(prepared: PreparedRequest, reply: Any, *, first: int) -> Read:
-    """Take a verdict's reply apart; `first` is the place of the first constraint's counter."""
+def read_reply(prepared: PreparedRequest, reply: Any, *, first: int, general: bool = False) -> Read:
+    """Take a verdict's reply apart; `first` is the place of the first constraint's counter.
+
+    A `general` script answers of a wallet also where there is none.
+    """
     after = first + len(prepared.constraints)
     counters = [wire.unpack_counter(packed) for packed in reply[first:after]]
     wallet = prepared.wallet
     if wallet is None:
-        return Read(counters, 0.0, [], (), reply[after:])
+        return Read(counters, 0.0, [], (), reply[after + 2 if general else after :])
     last = after + 2 + len(wallet.fields)
     overdraft, *by_place = (wire.unpack_counter(packed) for packed in reply[after + 1 : last])
     of_overdraft, *taken_by_place = wire.unpack_doubles(reply[after])
@@ -103,7 +106,8 @@ def decision_of(
 ) -> Decision:
     """Turn a verdict into a decision that explains itself."""
     account, feature = prepared.account, prepared.feature
-    granted = denial is None and reply[0] == Status.GRANTED
+    repeated = denial is None and reply[0] == Status.REPEATED
+    granted = denial is None and reply[0] in (Status.GRANTED, Status.REPEATED)
     amount = 0.0 if denial is not None or (granted and counted) else requested
     cost = 0.0 if prepared.wallet is None else multiply(amount, prepared.wallet.rate)
     states = [
@@ -148,6 +152,26 @@ def decision_of(
         credit=credit if account.denial is None else None,
         wallet=wallet if account.denial is None else None,
         charges=charges_of(prepared, read) if granted and counted else (),
+        repeated=repeated,
+    )
+
+
+def done_before(request: Request, requested: float, prepared: PreparedRequest, now_ms: int) -> Decision:
+    """The decision of a request that was granted before, under its key, and would be denied now."""
+    return Decision(
+        customer=request.customer,
+        feature=request.feature,
+        requested=requested,
+        granted=True,
+        reason=None,
+        account=None,
+        chains=() if request.dimensions else None,
+        binding=None,
+        decided_at_ms=now_ms,
+        details=prepared.feature,
+        currency=None if prepared.currency is None else prepared.currency.id,
+        resource=request.resource,
+        repeated=True,
     )
 
 

@@ -14,9 +14,10 @@ from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput
 from headgate.model.catalog import FeatureType
 from headgate.model.decision import Decision, DeniedReason
 from headgate.model.ids import require_id
-from headgate.prepare import CONSTRAINTS_MAX, PreparedRequest
-from headgate.verbs.answers import decision_of, read_reply
-from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, refuse_status
+from headgate.once import Once, once, require_key
+from headgate.prepare import CONSTRAINTS_MAX, PreparedOnce, PreparedRequest
+from headgate.verbs.answers import decision_of, done_before, read_reply
+from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import Request, prepared_request
 from headgate.verbs.sweeping import sweep_customer
 from headgate.wire import Status
@@ -29,6 +30,7 @@ class Asked:
     request: Request
     amount: float
     values: tuple[str, ...] = ()
+    key: str | None = None
 
 
 def asked(
@@ -41,6 +43,7 @@ def asked(
     values: object = (),
     currency: object = None,
     resource: object = None,
+    key: object = None,
 ) -> Asked:
     """Validate what a user gave; raise `InvalidInput` naming field, value and rule."""
     try:
@@ -54,7 +57,7 @@ def asked(
     ):
         raise InvalidInput.of("requested_values", values, "must be a sequence of strings")
     request = request_of(customer, feature, currency, resource, dimensions)
-    return Asked(request, float(number), tuple(values))
+    return Asked(request, float(number), tuple(values), require_key(key))
 
 
 def request_of(
@@ -75,32 +78,79 @@ def request_of(
 
 def check(state: State, question: Asked) -> Verb[Decision]:
     """Say whether the amount would fit now. Nothing is written."""
-    return (yield from _ask(state, question, "check"))
+    return (yield from _ask(state, question, "check", None))
 
 
 def consume(state: State, question: Asked) -> Verb[Decision]:
-    """Count the amount on every constraint if it fits all of them; else count nothing."""
-    return (yield from _ask(state, question, "consume"))
+    """Count the amount on every constraint if it fits all of them; else count nothing. Under a key, once."""
+    request = question.request
+    once = once_of(state, "consume", request, question.key, question.amount)
+    return (yield from _ask(state, question, "consume", once))
 
 
-def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
+def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[Decision]:
     request = question.request
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         denial = denial_without_counters(prepared, question, script)
-        if denial is None:
-            require_bound(prepared)
-            reply = yield prepared.ask(script, question.amount, writes=script == "consume")
-        else:
+        if denial is not None:
+            done_at_ms = None if once is None else (yield from found_done(state, request, once))
+            if done_at_ms is not None:
+                return done_before(request, question.amount, prepared, done_at_ms)
             reply = yield prepared.ask("check", 0.0, writes=False)
-        if (yield from passed_guard(state, request, reply)):
-            read = read_reply(prepared, reply, first=2)
+        else:
+            require_bound(prepared)
+            named = yield from prepared_once(state, request, once)
+            reply = yield prepared.ask(script, question.amount, writes=script == "consume", once=named)
+        if (yield from passed_guard(state, request, reply, once)):
+            read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
             note_wild_starts(state, read.wild)
             counted = script == "consume"
             return decision_of(request, question.amount, prepared, reply, read, denial, counted=counted)
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
+
+
+def once_of(state: State, kind: str, request: Request, key: str | None, *what: object) -> Once | None:
+    """What is to be carried out once, where a key is given, or the client makes keys of its own."""
+    dimensions = sorted((name, str(value)) for name, value in (request.dimensions or {}).items())
+    return once(
+        kind,
+        request.customer,
+        key,
+        hours=state.key_retention_hours,
+        exactly_once=state.exactly_once,
+        request=(request.feature, request.currency, request.resource, dimensions, what),
+    )
+
+
+def prepared_once(state: State, request: Request, once: Once | None) -> Verb[PreparedOnce | None]:
+    """A key as the scripts read it, in the generation that this client knows of."""
+    if once is None:
+        return None
+    environment = yield from open_environment(state)
+    customer_keys = environment.keyspace.customer(request.customer)
+    places, generation = once.place(customer_keys, state.generations.get(once.hours, 0))
+    return PreparedOnce(places, once.identity, once.fingerprint, generation)
+
+
+def found_done(state: State, request: Request, once: Once) -> Verb[int | None]:
+    """The server's instant, if a request was carried out before, under its key: also where it would be denied now."""
+    environment = yield from open_environment(state)
+    customer_keys = environment.keyspace.customer(request.customer)
+    for _ in range(ATTEMPTS_MAX):
+        reply = yield once.find_call(customer_keys, state.generations.get(once.hours, 0))
+        if reply[0] != Status.OTHER_GENERATION:
+            if reply[2] and reply[2] != once.fingerprint:
+                raise _other_request()
+            return int(reply[1]) if reply[2] else None
+        state.generations[once.hours] = once.generation_at(reply[1])
+    raise ConfigurationKeepsChanging("the server's clock was in another generation at every attempt")
+
+
+def _other_request() -> Conflict:
+    return Conflict("the idempotency key was given for another request: give another key")
 
 
 def require_bound(prepared: PreparedRequest) -> None:
@@ -124,12 +174,17 @@ def denial_without_counters(prepared: PreparedRequest, question: Asked, script: 
     return None
 
 
-def passed_guard(state: State, request: Request, reply: Any) -> Verb[bool]:
+def passed_guard(state: State, request: Request, reply: Any, once: Once | None = None) -> Verb[bool]:
     """Whether a reply is a verdict. If not, forget what was out of date, so that the next attempt makes it anew."""
     status = reply[0]
-    if status in (Status.GRANTED, Status.REFUSED, Status.DONE):
+    if status in (Status.GRANTED, Status.REFUSED, Status.DONE, Status.REPEATED):
         return True
     refuse_status(state, status)
+    if status == Status.CONFLICT:
+        raise _other_request()
+    if status == Status.OTHER_GENERATION and once is not None:
+        state.generations[once.hours] = once.generation_at(reply[1])
+        return False
     if status == Status.SWEEP_FIRST:
         state.metrics.holds_freed += yield from sweep_customer(state, request.customer)
         return False

@@ -23,11 +23,13 @@ from headgate.errors import (
     Problem,
 )
 from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavior
+from headgate.once import require_key
 from headgate.prepare import PreparedRequest
 from headgate.verbs.answers import Read, charges_of, read_reply, state_of, wallet_of
-from headgate.verbs.decide import note_wild_starts, passed_guard, request_of
+from headgate.verbs.decide import note_wild_starts, once_of, passed_guard, prepared_once, request_of
 from headgate.verbs.environment import ATTEMPTS_MAX
 from headgate.verbs.loading import Request, prepared_request
+from headgate.wire import Status
 
 RECORDS_MAX: Final = 100
 """How many records a batch may have."""
@@ -45,6 +47,7 @@ class UsageRecord:
     timestamp: datetime | None = None
     currency: str | None = None
     resource: str | None = None
+    idempotency_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Usage:
     value: float
     behavior: UpdateBehavior
     dated_ms: float
+    key: str | None = None
 
 
 def usage_of(record: UsageRecord, prefix: str = "") -> Usage:
@@ -72,7 +76,8 @@ def usage_of(record: UsageRecord, prefix: str = "") -> Usage:
     if timestamp is not None and (not isinstance(timestamp, datetime) or timestamp.tzinfo is None):
         raise InvalidInput.of(f"{prefix}timestamp", timestamp, "must be a datetime with a time zone")
     request = request_of(record.customer, record.feature, record.currency, record.resource, record.dimensions, prefix)
-    return Usage(request, value, behavior, wire.NEVER if timestamp is None else timestamp.timestamp() * 1000)
+    dated_ms = wire.NEVER if timestamp is None else timestamp.timestamp() * 1000
+    return Usage(request, value, behavior, dated_ms, require_key(record.idempotency_key, f"{prefix}idempotency_key"))
 
 
 def usages_of(records: object) -> list[Usage]:
@@ -106,19 +111,21 @@ def _record_of(given: Mapping[str, Any], prefix: str) -> UsageRecord:
 
 
 def report(state: State, usage: Usage) -> Verb[Receipt]:
-    """Count a record on the account, and once on each matched budget, however many chains share it."""
+    """Count a record on the account and once on each matched budget, however many chains share it; once under a key."""
     request = usage.request
+    once = once_of(state, "report", request, usage.key, usage.value, usage.behavior.value, usage.dated_ms)
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         error = _not_countable(prepared, usage)
         if error is None:
-            reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms)
+            named = yield from prepared_once(state, request, once)
+            reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
         else:
             reply = yield prepared.ask("check", 0.0, writes=False)
-        if (yield from passed_guard(state, request, reply)):
+        if (yield from passed_guard(state, request, reply, once)):
             if error is not None:
                 raise error
-            read = read_reply(prepared, reply, first=3)
+            read = read_reply(prepared, reply, first=3, general=once is not None)
             note_wild_starts(state, read.wild)
             return _receipt(usage, prepared, reply, read)
     raise ConfigurationKeepsChanging(
@@ -180,4 +187,5 @@ def _receipt(usage: Usage, prepared: PreparedRequest, reply: Any, read: Read) ->
         resource=request.resource,
         wallet=wallet_of(request, prepared, read, int(reply[1])),
         charges=charges_of(prepared, read),
+        repeated=reply[0] == Status.REPEATED,
     )
