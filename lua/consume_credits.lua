@@ -7,7 +7,8 @@
 --   [2] usage        hash    @v, @x, and the account-level counters
 --   [3] seen         hash    idempotency keys of the present generation, and what was carried out under each
 --   [4] seen_before  hash    those of the generation before
---   [5..] buckets    hash    entity counters, then grant counters, 64 a hash
+--   [5] seen_after   hash    those of the generation after: there are some where the clock has stepped back
+--   [6..] buckets    hash    entity counters, then grant counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
 --   [2] version        string   the customer's configuration token, likewise
@@ -32,7 +33,7 @@
 -- ERRORS
 --   OUT_OF_RANGE  a sum would leave the range of exact numbers; nothing was written
 -- COST
---   GET, TIME, HMGET, HGET, HSET, HLEN, PEXPIREAT: 12 calls, and 2 for each bucket, O(constraints + grants)
+--   GET, TIME, HMGET, HGET, HSET, HLEN, PEXPIREAT: 13 calls, and 2 for each bucket, O(constraints + grants)
 -- @include lib/statuses
 -- @include lib/clock
 -- @include lib/guard
@@ -41,12 +42,12 @@
 -- @include lib/decision
 -- @include lib/count
 
-local catalog, usage, seen, seen_before = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local catalog, usage, seen, seen_before, seen_after = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local request, layout, grants, places = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local overdraft, burn_order, identity, fingerprint, generation, fields = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], 12
 local call = redis.call
 local counts = { layout:byte(1, -1) }
-local keys = { catalog, usage, unpack(KEYS, 5) } -- as the other scripts have them
+local keys = { catalog, usage, unpack(KEYS, 6) } -- as the other scripts have them
 
 local known, over_ms
 if identity ~= '' then
@@ -54,7 +55,8 @@ if identity ~= '' then
   local number, lasts_ms = struct.unpack('<dd', generation)
   local instant_ms = clock_now_ms(call, given_now_ms)
   if math.floor(instant_ms / lasts_ms) ~= number then return { OTHER_GENERATION, instant_ms } end
-  known, over_ms = remembered(call, seen, seen_before, identity), (number + 2) * lasts_ms
+  known = remembered(call, seen, seen_before, seen_after, identity)
+  over_ms = (number + 2) * lasts_ms
   if known and known ~= fingerprint then return { CONFLICT, instant_ms } end
 end
 local status, now_ms, first_amount, second_amount, position, values = guard(call, keys, ARGV, request, counts, fields)

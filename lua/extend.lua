@@ -5,7 +5,8 @@
 --   [1] usage          hash  @x
 --   [2] holds          hash  the customer's records
 --   [3] due            zset  open holds by expiry
---   [4] partition_due  zset  the partition's customers by their earliest expiry
+--   [4] partition_due  zset  the partition's customers by when there is something to sweep
+--   [5] ended          zset  ended holds by the instant at which their records go
 -- ARGV
 --   [1] moment    doubles  not after, given now (epoch ms)
 --   [2] customer  string   the customer's id
@@ -17,13 +18,13 @@
 -- ERRORS
 --   (none)
 -- COST
---   TIME, HGET, ZADD, HSET, ZRANGE, HDEL, ZREM: 7 calls, O(log holds)
+--   TIME, HGET, ZADD, HSET, ZRANGE, HDEL, ZREM: 12 calls, O(log holds)
 -- @include lib/statuses
 -- @include lib/clock
 -- @include lib/amounts
 -- @include lib/holds
 
-local usage, holds, due, partition_due = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local usage, holds, due, partition_due, ended = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local moment, customer, hold, lasts_ms = ARGV[1], ARGV[2], ARGV[3], struct.unpack('<d', ARGV[4])
 local call = redis.call
 
@@ -37,7 +38,8 @@ if record[1] ~= OPEN or record[2] <= now_ms then return { CONFLICT, now_ms, know
 
 record[2] = now_ms + lasts_ms
 local packed = cmsgpack.pack(record)
-call('ZADD', due, record[2], hold)
+ask_for_rights(call, usage, due, partition_due, ended)
 call('HSET', holds, hold, packed)
-tell_next_due(call, usage, due, partition_due, customer)
+call('ZADD', due, record[2], hold)
+tell_next_due(call, usage, due, partition_due, ended, customer)
 return { DONE, now_ms, packed }

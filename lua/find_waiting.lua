@@ -1,8 +1,9 @@
--- find_waiting: the customers of a partition that have holds which are due, the earliest first.
+-- find_waiting: the customers of a partition that have something to sweep (holds that are due, records that go), the
+-- earliest first.
 --
 -- FLAGS  no-writes
 -- KEYS
---   [1] partition_due  zset  the partition's customers by their earliest expiry
+--   [1] partition_due  zset  the partition's customers by when there is something to sweep
 -- ARGV
 --   [1] moment  doubles  not after, given now (epoch ms)
 --   [2] most    string   how many at most

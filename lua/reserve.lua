@@ -7,7 +7,7 @@
 --   [2] usage          hash     @v, @x, and the account-level counters
 --   [3] holds          hash     the customer's records
 --   [4] due            zset     open holds by expiry
---   [5] partition_due  zset     the partition's customers by their earliest expiry
+--   [5] partition_due  zset     the partition's customers by when there is something to sweep
 --   [6..] buckets      hash     entity counters, then grant counters, 64 a hash
 -- ARGV
 --   [1] catalog_token  string   the token of the catalog that the request was prepared from
@@ -88,6 +88,7 @@ for rank = 1, #burn_order do
   wallet.held[place], wallet.left[place] = add(wallet.held[place], part), add(left, -part)
   wallet.touched[place] = part > 0
   rest, parts[rank] = add(rest, -part), struct.pack('<d', part)
+  if not rest then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end
 end
 local starts, element, skip = {}, 3, 1
 for index = 1, #counts do

@@ -10,7 +10,7 @@
 --   [1] usage          hash  @x, and the account-level counters
 --   [2] holds          hash  the customer's records
 --   [3] due            zset  open holds by expiry
---   [4] partition_due  zset  the partition's customers by their earliest expiry
+--   [4] partition_due  zset  the partition's customers by when there is something to sweep
 --   [5] ended          zset  ended holds by the instant at which their records go
 --   [6..] buckets      hash  entity counters, then grant counters, 64 a hash
 -- ARGV
@@ -31,7 +31,7 @@
 -- ERRORS
 --   (none)
 -- COST
---   TIME, HGET, ZADD, ZREM, ZRANGE, HMGET, HSET, HDEL: 12 calls, and 2 for each bucket, O(constraints + grants)
+--   TIME, HGET, ZADD, ZREM, ZRANGE, HMGET, HSET, HDEL: 16 calls, and 2 for each bucket, O(constraints + grants)
 -- @include lib/statuses
 -- @include lib/clock
 -- @include lib/amounts
@@ -57,7 +57,11 @@ if state == SETTLED or state == RELEASED then
 end
 
 local is_held, held_amounts, used_amounts = state == OPEN, { first_held, second_held }, { used_first, used_second }
-local function sum(a, b) return add(a, b) or a end -- a settle is never refused: what no number holds is not counted
+-- A settle is never refused: what no number holds is not counted.
+local function sum(a, b)
+  local total = add(a, b)
+  return total and total <= WHOLE_MAX and total or a
+end
 
 local writes, place, field, wallet_used = {}, 0, fields, 0
 for index = 1, #layout do
@@ -112,9 +116,10 @@ owed = sum(owed, wallet_used)
 local record = cmsgpack.pack({
   outcome, 0, now_ms, fingerprint, first_held, second_held, used_first, used_second, starts, parts, details,
 })
+ask_for_rights(call, usage, due, partition_due, ended)
+call('HSET', holds, hold, record)
 call('ZADD', ended, now_ms + KEPT_MS, hold)
 call('ZREM', due, hold)
-call('HSET', holds, hold, record)
 for key, pairs_of_key in pairs(writes) do
   if pairs_of_key[1] then call('HSET', key, unpack(pairs_of_key)) end
 end
@@ -122,5 +127,5 @@ if owed > 0 then
   local stored = call('HGET', usage, overdraft)
   call('HSET', usage, overdraft, write_counter(0, sum(stored and struct.unpack('<d', stored, 9) or 0, owed), 0))
 end
-tell_next_due(call, usage, due, partition_due, customer)
+tell_next_due(call, usage, due, partition_due, ended, customer)
 return { DONE, now_ms, record }

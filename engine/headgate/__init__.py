@@ -5,7 +5,9 @@ It counts the request against all of them or none, and says which one refused. `
 """
 
 from headgate.client.async_client import AsyncHeadgate
+from headgate.client.async_holds import AsyncHold
 from headgate.client.sync_client import Headgate
+from headgate.client.sync_holds import Hold
 from headgate.clock import ManualClock
 from headgate.errors import (
     BatchIncomplete,
@@ -50,6 +52,7 @@ from headgate.model.packages import (
     Plan,
     RecurringCredit,
 )
+from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.model.subscription import (
     BillingPeriod,
     Subscription,
@@ -74,6 +77,7 @@ __all__ = [
     "Assignment",
     "AssignmentUpsert",
     "AsyncHeadgate",
+    "AsyncHold",
     "BatchIncomplete",
     "Behavior",
     "BillingPeriod",
@@ -116,6 +120,7 @@ __all__ = [
     "GrantStatus",
     "Headgate",
     "HeadgateError",
+    "Hold",
     "InvalidInput",
     "LimitReached",
     "ManualClock",
@@ -134,6 +139,8 @@ __all__ = [
     "PromotionalEntitlement",
     "Receipt",
     "RecurringCredit",
+    "Reservation",
+    "ReservationStatus",
     "Resource",
     "Settings",
     "Subscription",

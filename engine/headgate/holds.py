@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgpack
@@ -25,6 +26,9 @@ NO_WALLET: Final = 0
 FREED_MAX: Final = 256
 """How many holds one call frees: so few that no other caller of the server waits for long."""
 
+Constraints = tuple[tuple[Place, int], ...]
+Grants = tuple[tuple[Place, str], ...]
+
 _FIELDS_MAX: Final = 200
 """How many counters of one hash, and so a byte says how many, a call may name."""
 
@@ -37,8 +41,8 @@ class Details:
     grants in burn order.
     """
 
-    constraints: tuple[tuple[Place, int], ...]
-    grants: tuple[tuple[Place, str], ...]
+    constraints: Constraints
+    grants: Grants
     wallet_section: int
     overdraft_field: bytes
     rate: float
@@ -51,8 +55,7 @@ class Details:
         """Turn it into bytes."""
         packed: bytes = msgpack.packb(
             [
-                [[bucket, field, section] for (bucket, field), section in self.constraints],
-                [[bucket, field, id] for (bucket, field), id in self.grants],
+                _pack_places(self.constraints, self.grants),
                 self.wallet_section,
                 self.overdraft_field,
                 self.rate,
@@ -67,12 +70,28 @@ class Details:
     @classmethod
     def unpack(cls, packed: bytes) -> Details:
         """Read it back."""
-        constraints, grants, *rest = msgpack.unpackb(packed)
-        return cls(
-            tuple(((bucket, field), section) for bucket, field, section in constraints),
-            tuple(((bucket, field), id) for bucket, field, id in grants),
-            *rest,
-        )
+        places, *rest = msgpack.unpackb(packed)
+        return cls(*_unpack_places(places), *rest)
+
+
+def _pack_places(constraints: Constraints, grants: Grants) -> bytes:
+    packed: bytes = msgpack.packb(
+        [
+            [[bucket, field, section] for (bucket, field), section in constraints],
+            [[bucket, field, id] for (bucket, field), id in grants],
+        ]
+    )
+    return packed
+
+
+@lru_cache(maxsize=4_096)
+def _unpack_places(packed: bytes) -> tuple[Constraints, Grants]:
+    """Where a hold stands. Most holds of a customer stand in the same few places."""
+    constraints, grants = msgpack.unpackb(packed)
+    return (
+        tuple(((bucket, field), section) for bucket, field, section in constraints),
+        tuple(((bucket, field), id) for bucket, field, id in grants),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +100,7 @@ class Record:
 
     status: ReservationStatus
     expires_at_ms: int
+    fingerprint: bytes
     held: tuple[float, float]
     settled: tuple[float, float]
     details: Details
@@ -88,20 +108,22 @@ class Record:
     @classmethod
     def unpack(cls, packed: bytes) -> Record:
         """Read a record."""
-        state, expires_ms, _, _, first, second, first_settled, second_settled, _, _, details = msgpack.unpackb(
+        state, expires_ms, _, print_of_request, first, second, *settled, _, _, details = msgpack.unpackb(
             packed, raw=True
         )
         return cls(
             ReservationStatus(int(state)),
             int(expires_ms),
+            print_of_request,
             (float(first), float(second)),
-            (float(first_settled), float(second_settled)),
+            (float(settled[0]), float(settled[1])),
             Details.unpack(details),
         )
 
-    def reservation(self, id: str, customer: str) -> Reservation:
-        """What people know of it."""
+    def reservation(self, id: str, customer: str, now_ms: int) -> Reservation:
+        """What people know of it. One that is due has expired, whether somebody has freed it yet or not."""
         details = self.details
+        is_due = self.status is ReservationStatus.OPEN and self.expires_at_ms <= now_ms
         section = details.wallet_section
         return Reservation(
             id=id,
@@ -111,7 +133,7 @@ class Record:
             resource=details.resource,
             amount=self.held[0],
             credits=0.0 if section == NO_WALLET else self.held[section - 1],
-            status=self.status,
+            status=ReservationStatus.EXPIRED if is_due else self.status,
             expires_at_ms=self.expires_at_ms,
             settled=self.settled[0],
             metadata=details.metadata,
@@ -211,7 +233,7 @@ def settle_call(
 def extend_call(keys: CustomerKeys, *, customer: str, hold: str, lasts_ms: int) -> Call:
     """Let an open hold last from now on for so long."""
     args = (b"", customer.encode(), hold.encode(), wire.pack_double(lasts_ms))
-    return Call("extend", (keys.usage, keys.holds, keys.due, keys.partition_due), args, timed=0, writes=False)
+    return Call("extend", _keys(keys, ()), args, timed=0, writes=False)
 
 
 def find_call(keys: CustomerKeys, hold: str = "") -> Call:
@@ -220,37 +242,46 @@ def find_call(keys: CustomerKeys, hold: str = "") -> Call:
 
 
 def waiting_call(keyspace: Keyspace, partition: int, most: int) -> Call:
-    """Find customers of a partition that have holds which are due."""
+    """Find customers of a partition that have something to sweep: holds that are due, or records that go."""
     return Call("find_waiting", (keyspace.partition_due(partition),), (b"", b"%d" % most), timed=0, writes=False)
 
 
-def free_call(keys: CustomerKeys, customer: str, due: Sequence[tuple[bytes, Details]]) -> Call:
-    """Free holds that are due: all of these, but where they stand in more counters than a call may name."""
-    chosen: list[tuple[bytes, Details]] = []
+def free_call(keys: CustomerKeys, customer: str, due: Sequence[tuple[bytes, bytes]]) -> tuple[Call, int]:
+    """Free holds that are due, and say how many of them: all, or as many as stand in what counters a call may name.
+
+    Each is an id and where it stands, as `unpack_due` says it.
+    """
+    groups: dict[bytes, list[bytes]] = {}
     counters: dict[Place, None] = {}
-    for id, details in due:
-        more = dict.fromkeys(place for place, _ in (*details.constraints, *details.grants))
-        if chosen and any(
-            sum(place[0] == bucket for place in {**counters, **more}) > _FIELDS_MAX for bucket, _ in more
-        ):
-            break
-        chosen.append((id, details))
-        counters.update(more)
+    chosen = 0
+    for id, where in due:
+        if where not in groups:
+            constraints, grants = _unpack_places(where)
+            more = dict.fromkeys(place for place, _ in (*constraints, *grants))
+            buckets_of_more = {bucket for bucket, _ in more}
+            together = {**counters, **more}
+            if chosen and any(sum(place[0] == each for place in together) > _FIELDS_MAX for each in buckets_of_more):
+                break
+            counters = together
+        groups.setdefault(where, []).append(id)
+        chosen += 1
     buckets = _buckets(counters)
     ordered = sorted(counters, key=lambda place: -1 if place[0] is None else buckets.index(place[0]))
     number = {place: index for index, place in enumerate(ordered, start=1)}
-    freed = [
-        [
-            id.decode(),
-            [number[place] for place, _ in details.constraints],
-            [section for _, section in details.constraints],
-            [number[place] for place, _ in details.grants],
-        ]
-        for id, details in chosen
-    ]
+    freed = []
+    for where, ids in groups.items():
+        constraints, grants = _unpack_places(where)
+        freed.append(
+            [
+                [number[place] for place, _ in constraints],
+                [section for _, section in constraints],
+                [number[place] for place, _ in grants],
+                *(id.decode() for id in ids),
+            ]
+        )
     layout = bytes(sum(place[0] == name for place in ordered) for name in (None, *buckets))
     args = (b"", customer.encode(), msgpack.packb(freed), layout, *(field for _, field in ordered))
-    return Call("free", _keys(keys, buckets), args, timed=0, writes=False)
+    return Call("free", _keys(keys, buckets), args, timed=0, writes=False), chosen
 
 
 def _buckets(places: Iterable[Place]) -> list[int | str]:
@@ -262,12 +293,21 @@ def _keys(keys: CustomerKeys, buckets: Iterable[int | str]) -> tuple[bytes, ...]
     return (keys.usage, keys.holds, keys.due, keys.partition_due, keys.ended, *named)
 
 
+NOWHERE: Final = _pack_places((), ())
+"""Where a hold stands whose record was lost: there is nothing to give back."""
+
 NOTHING: Final = Details((), (), NO_WALLET, b"", 1.0, None, None, None, {})
-"""The details of a record that was lost: there is nothing to give back."""
+"""The details of a reservation that was refused."""
 
 
-def unpack_found(reply: Sequence[Any]) -> list[tuple[bytes, Record | None]]:
-    """The holds that a find brought, by id; a record that was lost is None."""
+def unpack_record(reply: Sequence[Any]) -> Record | None:
+    """The record that a find of one hold brought, or None where there is none."""
+    return Record.unpack(reply[3]) if reply[3] else None
+
+
+def unpack_due(reply: Sequence[Any]) -> list[tuple[bytes, bytes]]:
+    """The holds that a find of those due brought: the id of each, and where it stands."""
     return [
-        (id, Record.unpack(packed) if packed else None) for id, packed in zip(reply[2::2], reply[3::2], strict=True)
+        (id, msgpack.unpackb(msgpack.unpackb(packed, raw=True)[-1])[0] if packed else NOWHERE)
+        for id, packed in zip(reply[2::2], reply[3::2], strict=True)
     ]

@@ -1,8 +1,8 @@
 """Idempotency keys: what is asked for under a key is carried out once. Pure.
 
-A key is known for at least its retention: keys are kept in generations as long as that, named by the server's time, and
-one is looked for in the present generation and in the one before. It is written with the effect, in the same step: a
-refusal and an error burn no key.
+A key is known for at least its retention: keys are kept in generations as long as that, named by the server's time. One
+is looked for in the present generation, in the one before, and in the one after, in which it was given if the server's
+clock has stepped back since. It is written with the effect, in the same step: a refusal and an error burn no key.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Once:
     fingerprint: bytes
     hours: int
 
-    def place(self, keys: CustomerKeys, generation: int) -> tuple[tuple[bytes, bytes], bytes]:
+    def place(self, keys: CustomerKeys, generation: int) -> tuple[tuple[bytes, ...], bytes]:
         """The keys to look in, and the generation as the scripts read it."""
-        places = keys.seen(self.hours, generation), keys.seen(self.hours, generation - 1)
+        places = tuple(keys.seen(self.hours, each) for each in (generation, generation - 1, generation + 1))
         return places, wire.pack_amounts(generation, self.hours * HOUR_MS)
 
     def generation_at(self, now_ms: float) -> int:
@@ -52,6 +52,8 @@ def require_key(key: object, field: str = "idempotency_key") -> str | None:
         return None
     if not isinstance(key, str) or not 1 <= len(key) <= KEY_MAX:
         raise InvalidInput.of(field, key, f"must be a string of 1 to {KEY_MAX} characters")
+    if any("\ud800" <= character <= "\udfff" for character in key):
+        raise InvalidInput.of(field, key, "must be text: it has half of a surrogate pair")
     return key
 
 
@@ -64,4 +66,6 @@ def once(kind: str, customer: str, key: str | None, *, hours: int, exactly_once:
 
 
 def _digest(value: object, size: int) -> bytes:
-    return hashlib.blake2b(msgpack.packb(value, default=str), digest_size=size).digest()
+    # What a dimension says need not be text that can be encoded: it only looks things up.
+    packed = msgpack.packb(value, unicode_errors="surrogatepass")
+    return hashlib.blake2b(packed, digest_size=size).digest()

@@ -79,7 +79,7 @@ NO_PURSE: Final = (b"\0\0", b"", b"")
 class PreparedOnce:
     """An idempotency key as the scripts read it; what carries one may be sent again when its reply was lost."""
 
-    places: tuple[bytes, bytes] | None
+    places: tuple[bytes, ...] | None
     identity: bytes
     fingerprint: bytes
     generation: bytes
@@ -152,7 +152,7 @@ class PreparedRequest:
             return Call("check_credits", self.keys, (*head, *purse, *fields), timed=2, writes=writes)
         catalog, usage, *buckets = self.keys
         named = NOT_ONCE if once is None else once
-        keys = (catalog, usage, *(named.places or (catalog, catalog)), *buckets)
+        keys = (catalog, usage, *(named.places or (catalog, catalog, catalog)), *buckets)
         args = (*head, *purse, *burn_order, named.identity, named.fingerprint, named.generation, *how, *fields)
         return Call(f"{script}_credits", keys, args, timed=2, writes=writes and once is None)
 

@@ -8,15 +8,29 @@
 local OPEN, SETTLED, RELEASED, EXPIRED = 1, 2, 3, 4
 local KEPT_MS = 86400000 -- how long a record stays after its end, for repeats
 
--- Lets `@x`, and the customer's place among those with holds, say when the next one is due.
-local function tell_next_due(call, usage, due, partition_due, customer)
-  local first = call('ZRANGE', due, 0, 0, 'WITHSCORES')
-  if first[1] then
-    local expires_ms = tonumber(first[2])
-    call('HSET', usage, '@x', struct.pack('<d', expires_ms))
-    call('ZADD', partition_due, first[2], customer)
+-- Asks for all that rights or types can refuse, and changes nothing: a script is not rolled back. A Redis 6.2 that is
+-- full refuses a script's first write if it may take memory; what comes after one that takes none passes.
+local function ask_for_rights(call, usage, due, partition_due, ended)
+  call('ZRANGE', ended, 0, 0)
+  call('HDEL', usage, '')
+  call('ZREM', partition_due, '')
+  call('ZADD', due, 'XX', 0, '')
+end
+
+-- Lets `@x` say when the next hold is due, and the customer's place in its partition when there is something to sweep:
+-- a hold that is due, or a record that goes.
+local function tell_next_due(call, usage, due, partition_due, ended, customer)
+  local open, gone = call('ZRANGE', due, 0, 0, 'WITHSCORES')[2], call('ZRANGE', ended, 0, 0, 'WITHSCORES')[2]
+  if open then
+    call('HSET', usage, '@x', struct.pack('<d', tonumber(open)))
   else
     call('HDEL', usage, '@x')
+  end
+  local next_ms = open
+  if gone and not (open and tonumber(open) <= tonumber(gone)) then next_ms = gone end
+  if next_ms then
+    call('ZADD', partition_due, next_ms, customer)
+  else
     call('ZREM', partition_due, customer)
   end
 end

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
+from types import TracebackType
 from typing import Any, Final, cast
 
 import anyio
@@ -17,7 +18,7 @@ import anyio.to_thread
 import pytest
 import redis
 
-from headgate import AsyncHeadgate, Headgate, ManualClock, Settings
+from headgate import AsyncHeadgate, Headgate, Hold, ManualClock, Settings
 from headgate.calls import Call
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate, FakeServer
 from servers import REQUIRED_VARIABLE, RedisServer, available_binaries, start_one_node_cluster
@@ -94,8 +95,10 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._wrapped, name)
-        if name in ("catalog", "customers", "subscriptions", "credits", "governance"):
+        if name in ("catalog", "customers", "subscriptions", "credits", "governance", "reservations"):
             return Awaited(attribute)
+        if name == "reserve":
+            return lambda *args, **named: AwaitedReserving(lambda: attribute(*args, **named))
         if name == "updates":
             return lambda: _in_threads(attribute())
         if name.startswith("_") or not callable(attribute):
@@ -105,6 +108,54 @@ class Awaited:
             return attribute(*args, **named)
 
         return call
+
+
+class AwaitedHold:
+    """A sync hold that is used as an async one: what sends something is awaited."""
+
+    def __init__(self, hold: Hold) -> None:
+        self._hold = hold
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(Awaited(self._hold) if name in ("settle", "release", "extend") else self._hold, name)
+
+    def __bool__(self) -> bool:
+        return bool(self._hold)
+
+    def require(self) -> AwaitedHold:
+        self._hold.require()
+        return self
+
+    async def __aenter__(self) -> AwaitedHold:
+        self._hold.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hold.__exit__(kind, error, trace)
+
+
+class AwaitedReserving:
+    """What a sync engine's `reserve` would be if it was that of an async one: awaited, or used with `async with`."""
+
+    def __init__(self, make: Callable[[], Hold]) -> None:
+        self._make = make
+
+    async def _made(self) -> AwaitedHold:
+        return AwaitedHold(self._make())
+
+    def __await__(self) -> Generator[Any, None, AwaitedHold]:
+        return self._made().__await__()
+
+    async def __aenter__(self) -> AwaitedHold:
+        self._hold = await self._made()
+        return await self._hold.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._hold.__aexit__(kind, error, trace)
 
 
 async def _in_threads(values: Iterator[Any]) -> AsyncIterator[Any]:
@@ -190,7 +241,7 @@ class Target:
         found: dict[bytes, object] = {}
         for pattern in (f"hg:{self.environment}:*", f"hg:{{{self.environment}/*"):
             for key in client.scan_iter(match=pattern, count=1_000):
-                found[key] = client.get(key) if client.type(key) == b"string" else client.hgetall(key)
+                found[key] = read_key(client, key)
         return found
 
     async def subscribed(self, engine: AsyncHeadgate) -> None:
@@ -209,3 +260,11 @@ class Target:
             self._fake.redis.flushall()
         elif self._server is not None:
             self._server.client().flushall()
+
+
+def read_key(client: Any, key: bytes) -> object:
+    """What is written at a key, to be compared."""
+    kind = client.type(key)
+    if kind == b"zset":
+        return client.zrange(key, 0, -1, withscores=True)
+    return client.get(key) if kind == b"string" else client.hgetall(key)

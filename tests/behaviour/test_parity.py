@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from headgate import AsyncHeadgate, Headgate
-from headgate.client import async_namespaces, sync_namespaces
+from headgate import AsyncHeadgate, AsyncHold, Headgate, Hold
+from headgate.client import async_holds, async_namespaces, sync_holds, sync_namespaces
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate
 
 PAIRS = {
@@ -19,12 +19,14 @@ PAIRS = {
     "engine.subscriptions": (sync_namespaces.SubscriptionMethods, async_namespaces.AsyncSubscriptionMethods),
     "engine.credits": (sync_namespaces.CreditMethods, async_namespaces.AsyncCreditMethods),
     "engine.governance": (sync_namespaces.GovernanceMethods, async_namespaces.AsyncGovernanceMethods),
+    "engine.reservations": (sync_holds.ReservationMethods, async_holds.AsyncReservationMethods),
+    "a hold": (Hold, AsyncHold),
     "the engine of headgate.testing": (FakeHeadgate, AsyncFakeHeadgate),
 }
-PLAIN_ON_BOTH = {"connect", "updates", "metrics", "clock"}
-"""What is not awaited on either: it makes an engine, an iterator, or reads what is in memory."""
+PLAIN_ON_BOTH = {"connect", "updates", "metrics", "clock", "reserve", "require", "count", "id", "granted", "decision"}
+"""What is not awaited on either: it makes an engine, an iterator, a hold to wait for, or reads what is in memory."""
 
-RETURNS = {"Iterator[Update]": "AsyncIterator[Update]"}
+RETURNS = {"Iterator[Update]": "AsyncIterator[Update]", "Hold": "Reserving"}
 
 
 def public(kind: type) -> dict[str, Any]:
@@ -82,3 +84,7 @@ def test_both_are_context_managers() -> None:
     assert inspect.signature(Headgate.__exit__) == inspect.signature(AsyncHeadgate.__aexit__)
     assert not hasattr(Headgate, "__aenter__")
     assert not hasattr(AsyncHeadgate, "__enter__")
+    for kind in (AsyncHold, async_holds.Reserving):
+        assert inspect.signature(Hold.__exit__) == inspect.signature(kind.__aexit__)
+        assert not hasattr(kind, "__enter__")
+    assert not hasattr(Hold, "__aenter__")

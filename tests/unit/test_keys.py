@@ -27,6 +27,14 @@ KEYS = {
     "usage": (ACME.usage, b"hg:{production/581}:cus-acme:usage", 85),
     "config": (ACME.config, b"hg:{production/581}:cus-acme:config", 85),
     "a bucket": (ACME.bucket(3), b"hg:{production/581}:cus-acme:usage:3", 85),
+    "a bucket of recurring grants": (ACME.bucket("r7"), b"hg:{production/581}:cus-acme:usage:r7", 85),
+    "holds": (ACME.holds, b"hg:{production/581}:cus-acme:holds", 85),
+    "open holds by expiry": (ACME.due, b"hg:{production/581}:cus-acme:due", 85),
+    "ended holds": (ACME.ended, b"hg:{production/581}:cus-acme:ended", 85),
+    "customers that have holds": (KEYSPACE.partition_due(7), b"hg:{production/7}:due", 6768),
+    "those beside a customer": (ACME.partition_due, b"hg:{production/581}:due", 85),
+    "idempotency keys": (ACME.seen(168, 2931), b"hg:{production/581}:seen:168h:2931", 85),
+    "idempotency keys of an hour": (ACME.seen(1, 492_540), b"hg:{production/581}:seen:1h:492540", 85),
 }
 FIELDS = {
     "customer": (keys.CUSTOMER, b"customer"),
@@ -40,7 +48,10 @@ FIELDS = {
     "feature": (keys.catalog_field("feature", "feature-seats"), b"feature:feature-seats"),
     "entity type": (keys.catalog_field("entity-type", "team"), b"entity-type:team"),
 }
-IDS = st.text(string.ascii_letters + string.digits + "_|.@-", min_size=1, max_size=60).filter(is_id)
+# What the names of a partition's own keys begin with is an id, too.
+IDS = st.sampled_from(["seen", "due", "catalog", "usage"]) | st.text(
+    string.ascii_letters + string.digits + "_|.@-", min_size=1, max_size=60
+).filter(is_id)
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -98,13 +109,17 @@ def test_every_key_of_a_partition_is_in_one_slot_and_no_id_leaves_its_place(
     assert 0 <= partition < partitions
 
     def all_of(own: CustomerKeys) -> list[bytes]:
-        return [own.catalog, own.usage, own.config, own.bucket(bucket)]
+        shared = [own.catalog, own.partition_due, own.seen(168, bucket)]
+        return [*shared, own.usage, own.config, own.bucket(bucket), own.holds, own.due, own.ended]
 
     found = all_of(keyspace.customer(customer))
+    assert len(set(found)) == len(found)
     assert {key_slot(key) for key in found} == {key_slot(keyspace.partition_catalog(partition))}
     for key in found:
         tag = re.match(rb"hg:\{([^{}]+)\}:", key)
         assert tag is not None
         assert tag[1] == f"{environment}/{partition}".encode()
     if other != customer:
-        assert not set(found[1:]) & set(all_of(keyspace.customer(other)))
+        of_other = all_of(keyspace.customer(other))
+        assert not set(found[3:]) & set(of_other)
+        assert not set(found[:3]) & set(of_other[3:])

@@ -10,7 +10,6 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from headgate.amounts import add
 from headgate.calls import Verb
 from headgate.errors import HeadgateError, LimitReached
 from headgate.model.decision import Decision
@@ -34,7 +33,7 @@ class AsyncHold:
         self._engine = engine
         self._details = made.details
         self._counted: float | None = None
-        self._ended = not made.reservation.granted
+        self._ended = made.reservation.status not in reservations.STILL_TO_END
         self.reservation = made.reservation
 
     @property
@@ -78,7 +77,7 @@ class AsyncHold:
 
     def count(self, amount: float | Decimal) -> float:
         """Add to what was used so far, as a stream goes on; leaving the block settles the sum. Nothing is sent yet."""
-        self._counted = add(self._counted or 0.0, reservations.used_of(amount))
+        self._counted = reservations.counted(self._counted, amount)
         return self._counted
 
     async def _end(self, amount: float, outcome: ReservationStatus) -> Reservation:
@@ -96,14 +95,28 @@ class AsyncHold:
     ) -> None:
         if self._ended:
             return
-        ending = asyncio.ensure_future(self._settle_or_release())
-        # A caller who is canceled once more does not stop it: what was held is given back.
-        with contextlib.suppress(HeadgateError) if error is not None else contextlib.nullcontext():
-            await asyncio.shield(ending)
+        ending = asyncio.ensure_future(self.release() if self._counted is None else self.settle(self._counted))
+        canceled = await _until_done(ending)
+        # The error that is on its way says more than this one would; what stays held then goes when it expires.
+        is_quiet = error is not None or canceled is not None
+        with contextlib.suppress(HeadgateError) if is_quiet else contextlib.nullcontext():
+            ending.result()
+        if canceled is not None:
+            raise canceled
 
-    async def _settle_or_release(self) -> Reservation:
-        # The error that is on its way says more than one of these would; what stays held then goes when it expires.
-        return await (self.release() if self._counted is None else self.settle(self._counted))
+
+async def _until_done(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
+    """Wait until something is done, which its deadline bounds, and return the cancellation that came meanwhile.
+
+    A caller who is canceled while a hold is made or ended would not know what became of it.
+    """
+    canceled = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            canceled = error
+    return canceled
 
 
 class Reserving:
@@ -115,8 +128,18 @@ class Reserving:
         self._hold: AsyncHold | None = None
 
     async def _make(self) -> AsyncHold:
-        self._hold = AsyncHold(self._engine, await self._engine._run(self._verb))
-        return self._hold
+        if self._hold is not None:
+            return self._hold
+        making = asyncio.ensure_future(self._engine._run(self._verb))
+        canceled = await _until_done(making)
+        if canceled is None:
+            self._hold = AsyncHold(self._engine, making.result())
+            return self._hold
+        with contextlib.suppress(HeadgateError):
+            hold = AsyncHold(self._engine, making.result())
+            if hold.granted and hold.decision is not None:  # what was there before belongs to somebody else
+                await hold.__aexit__(None, canceled, None)
+        raise canceled
 
     def __await__(self) -> Generator[Any, None, AsyncHold]:
         return self._make().__await__()

@@ -5,7 +5,9 @@ and asyncio share every rule. Retries are ours alone: the transport makes none.
 
 - What certainly did not run is sent again within the deadline: never written, refused, or run too late to count.
 - What only reads is sent again too; running it twice changes nothing.
-- A write whose reply was lost is `OutcomeUnknown`, and is never sent again.
+- A write that is carried out once, by its idempotency key or its reservation, is sent again when its reply was lost. If
+  no reply comes before the deadline, it is `OutcomeUnknown`.
+- Any other write whose reply was lost is `OutcomeUnknown`, and is never sent again.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from headgate.wire import MOMENT, NEVER, Status
 
 PAUSE_FIRST_MS: Final = 1.0
 PAUSE_MAX_MS: Final = 50.0
+
+CARRIED_OUT_ONCE: Final = frozenset({"consume_credits", "report_credits", "reserve", "settle", "extend"})
+"""Scripts that write, and whose calls may be sent again where `writes` is false: what was done is not done again."""
 
 
 class NotRun(Exception):
@@ -113,15 +118,15 @@ class Dispatcher:
     def deliver(self, call: Call, deadline_ms: float) -> Delivery:
         """Deliver one call, and return its reply or raise an error of ours."""
         pause_ms, reason = PAUSE_FIRST_MS, "the deadline passed before it was sent"
+        may_have_run = False
         while monotonic_ms() < deadline_ms:
             outcome = yield Send(self._stamped(call, deadline_ms), deadline_ms)
             if isinstance(outcome, ScriptFailed):
-                raise error_of(outcome)
+                raise self._unknown(call, str(outcome)) if may_have_run else error_of(outcome)
             if isinstance(outcome, ReplyLost) and call.writes:
-                self._metrics.outcomes_unknown += 1
-                raise OutcomeUnknown(
-                    f"{call.script} was sent and its reply never came ({outcome}): it ran once or not at all"
-                )
+                raise self._unknown(call, str(outcome))
+            if isinstance(outcome, ReplyLost) and call.script in CARRIED_OUT_ONCE:
+                may_have_run = True
             if isinstance(outcome, Exception):
                 if not isinstance(outcome, NotRun | ReplyLost):
                     raise outcome
@@ -138,7 +143,13 @@ class Dispatcher:
             if remaining_ms > 0:
                 yield Pause(min(pause_ms, remaining_ms))
             pause_ms = min(pause_ms * 2, PAUSE_MAX_MS)
+        if may_have_run:
+            raise self._unknown(call, reason)
         raise Unavailable(f"{call.script} had no answer within its deadline: {reason}")
+
+    def _unknown(self, call: Call, reason: str) -> OutcomeUnknown:
+        self._metrics.outcomes_unknown += 1
+        return OutcomeUnknown(f"{call.script} was sent and its reply never came ({reason}): it ran once or not at all")
 
     def _stamped(self, call: Call, deadline_ms: float) -> Call:
         if call.timed is None:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from headgate.amounts import add
 from headgate.errors import HeadgateError, LimitReached
 from headgate.model.decision import Decision
 from headgate.model.ids import require_id
@@ -31,7 +30,7 @@ class Hold:
         self._engine = engine
         self._details = made.details
         self._counted: float | None = None
-        self._ended = not made.reservation.granted
+        self._ended = made.reservation.status not in reservations.STILL_TO_END
         self.reservation = made.reservation
 
     @property
@@ -75,7 +74,7 @@ class Hold:
 
     def count(self, amount: float | Decimal) -> float:
         """Add to what was used so far, as a stream goes on; leaving the block settles the sum. Nothing is sent yet."""
-        self._counted = add(self._counted or 0.0, reservations.used_of(amount))
+        self._counted = reservations.counted(self._counted, amount)
         return self._counted
 
     def _end(self, amount: float, outcome: ReservationStatus) -> Reservation:

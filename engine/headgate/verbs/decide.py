@@ -9,7 +9,7 @@ from typing import Any
 from headgate.amounts import parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
-from headgate.chains import require_dimensions
+from headgate.chains import dimension_text, require_dimensions
 from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput
 from headgate.model.catalog import FeatureType
 from headgate.model.decision import Decision, DeniedReason
@@ -114,7 +114,7 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
 
 def once_of(state: State, kind: str, request: Request, key: str | None, *what: object) -> Once | None:
     """What is to be carried out once, where a key is given, or the client makes keys of its own."""
-    dimensions = sorted((name, str(value)) for name, value in (request.dimensions or {}).items())
+    dimensions = sorted((name, dimension_text(value)) for name, value in (request.dimensions or {}).items())
     return once(
         kind,
         request.customer,

@@ -26,7 +26,7 @@ from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavi
 from headgate.once import require_key
 from headgate.prepare import PreparedRequest
 from headgate.verbs.answers import Read, charges_of, read_reply, state_of, wallet_of
-from headgate.verbs.decide import note_wild_starts, once_of, passed_guard, prepared_once, request_of
+from headgate.verbs.decide import found_done, note_wild_starts, once_of, passed_guard, prepared_once, request_of
 from headgate.verbs.environment import ATTEMPTS_MAX
 from headgate.verbs.loading import Request, prepared_request
 from headgate.wire import Status
@@ -121,6 +121,9 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
             named = yield from prepared_once(state, request, once)
             reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
         else:
+            done_at_ms = None if once is None else (yield from found_done(state, request, once))
+            if done_at_ms is not None:
+                return _counted_before(usage, prepared, done_at_ms)
             reply = yield prepared.ask("check", 0.0, writes=False)
         if (yield from passed_guard(state, request, reply, once)):
             if error is not None:
@@ -164,6 +167,21 @@ def _not_countable(prepared: PreparedRequest, usage: Usage) -> HeadgateError | N
         paid = prepared.wallet.currency
         return InvalidInput.of("behavior", "SET", f"is not possible where credits of {paid!r} are used: report a DELTA")
     return None
+
+
+def _counted_before(usage: Usage, prepared: PreparedRequest, now_ms: int) -> Receipt:
+    return Receipt(
+        customer=usage.request.customer,
+        feature=usage.request.feature,
+        value=usage.value,
+        behavior=usage.behavior,
+        account=None,
+        entities=(),
+        counted_at_ms=now_ms,
+        currency=None if prepared.currency is None else prepared.currency.id,
+        resource=usage.request.resource,
+        repeated=True,
+    )
 
 
 def _receipt(usage: Usage, prepared: PreparedRequest, reply: Any, read: Read) -> Receipt:

@@ -10,14 +10,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 import msgpack
 
 from headgate import holds
-from headgate.amounts import parse_amount
+from headgate.amounts import AmountOutOfRange, add, multiply, parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
-from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound
+from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound, OutOfRange
 from headgate.holds import Details, Record
 from headgate.keys import CustomerKeys
 from headgate.model.decision import Decision
@@ -36,6 +37,9 @@ from headgate.verbs.decide import Asked, denial_without_counters, note_wild_star
 from headgate.verbs.environment import ATTEMPTS_MAX, open_environment
 from headgate.verbs.loading import prepared_request
 from headgate.wire import Status
+
+STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIRED})
+"""Where something can still be said of what was used: one that has expired is settled late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,11 @@ def _metadata(metadata: object) -> dict[str, str]:
         isinstance(key, str) and isinstance(value, str) for key, value in metadata.items()
     ):
         raise InvalidInput.of("metadata", metadata, "must be a mapping of strings to strings")
-    if len(msgpack.packb(dict(metadata))) > METADATA_MAX:
+    try:
+        size = len(msgpack.packb(dict(metadata)))
+    except UnicodeEncodeError:
+        raise InvalidInput.of("metadata", metadata, "must be Unicode text: half of a surrogate pair is none") from None
+    if size > METADATA_MAX:
         raise InvalidInput.of("metadata", f"{len(metadata)} entries", f"may have {METADATA_MAX} bytes")
     return dict(metadata)
 
@@ -84,6 +92,14 @@ def used_of(amount: object) -> float:
         return float(parse_amount(amount, field="amount"))
     except ValueError as error:
         raise InvalidInput.of("amount", amount, str(error).rsplit(": ", 1)[-1]) from None
+
+
+def counted(before: float | None, amount: object) -> float:
+    """Add to what was used so far of a hold."""
+    try:
+        return add(before or 0.0, used_of(amount))
+    except AmountOutOfRange as error:
+        raise OutOfRange(f"{error}: nothing was counted") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +127,11 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         keys = yield from _keys(state, request.customer)
         denial = denial_without_counters(prepared, question, "consume")
         if denial is not None:
-            known = yield from _known(keys, request.customer, hold.id)
+            known, read_at_ms = yield from _known(keys, request.customer, hold.id)
             if known is not None:
-                raise Conflict(f"reservation {hold.id!r} is there already, and now this request is denied: {denial}")
+                if known.fingerprint != asked:
+                    raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
+                return Made(known.reservation(hold.id, request.customer, read_at_ms), known.details)
             reply = yield prepared.ask("check", 0.0, writes=False)
         else:
             require_bound(prepared)
@@ -134,7 +152,7 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
         if reply[0] == Status.REPEATED:
             record = Record.unpack(reply[2])
-            return Made(record.reservation(hold.id, request.customer), record.details)
+            return Made(record.reservation(hold.id, request.customer, int(reply[1])), record.details)
         if (yield from passed_guard(state, request, reply)):
             if prepared.wallet is None and denial is None:
                 first = 2 + len(prepared.constraints)
@@ -157,7 +175,7 @@ def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> R
         currency=decision.currency,
         resource=decision.resource,
         amount=decision.requested,
-        credits=0.0 if prepared.wallet is None else decision.requested * prepared.wallet.rate,
+        credits=0.0 if prepared.wallet is None else multiply(decision.requested, prepared.wallet.rate),
         status=ReservationStatus.OPEN if granted else ReservationStatus.REFUSED,
         expires_at_ms=decision.decided_at_ms + hold.lasts_ms,
         metadata=hold.metadata,
@@ -168,7 +186,7 @@ def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> R
 def end(state: State, customer: str, id: str, amount: float, outcome: ReservationStatus) -> Verb[Reservation]:
     """Settle or release a hold by its record. Repeating it changes nothing; another end is a Conflict."""
     keys = yield from _keys(state, customer)
-    record = yield from _known(keys, customer, id)
+    record, _ = yield from _known(keys, customer, id)
     if record is None:
         raise NotFound("reservation", id, within=f"of customer {customer!r}")
     return (yield from end_known(state, customer, id, record.details, amount, outcome))
@@ -182,7 +200,7 @@ def end_known(
     reply = yield holds.settle_call(keys, details, customer=customer, hold=id, amount=amount, outcome=outcome)
     if reply[0] == Status.ABSENT:
         raise NotFound("reservation", id, within=f"of customer {customer!r}")
-    reservation = Record.unpack(reply[2]).reservation(id, customer)
+    reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} has ended in another way: {reservation}")
     return reservation
@@ -194,7 +212,7 @@ def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservat
     reply = yield holds.extend_call(keys, customer=customer, hold=id, lasts_ms=lasts_ms)
     if reply[0] == Status.ABSENT:
         raise NotFound("reservation", id, within=f"of customer {customer!r}")
-    reservation = Record.unpack(reply[2]).reservation(id, customer)
+    reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} is not open any more: {reservation}")
     return reservation
@@ -203,10 +221,10 @@ def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservat
 def get(state: State, customer: str, id: str) -> Verb[Reservation]:
     """Read a reservation; `NotFound` if there is none, or it ended more than 24 hours ago."""
     keys = yield from _keys(state, customer)
-    record = yield from _known(keys, customer, id)
+    record, read_at_ms = yield from _known(keys, customer, id)
     if record is None:
         raise NotFound("reservation", id, within=f"of customer {customer!r}")
-    return record.reservation(id, customer)
+    return record.reservation(id, customer, read_at_ms)
 
 
 def _keys(state: State, customer: str) -> Verb[CustomerKeys]:
@@ -214,6 +232,6 @@ def _keys(state: State, customer: str) -> Verb[CustomerKeys]:
     return environment.keyspace.customer(customer)
 
 
-def _known(keys: CustomerKeys, customer: str, id: str) -> Verb[Record | None]:
-    found = holds.unpack_found((yield holds.find_call(keys, id)))
-    return found[0][1] if found else None
+def _known(keys: CustomerKeys, customer: str, id: str) -> Verb[tuple[Record | None, int]]:
+    reply = yield holds.find_call(keys, id)
+    return holds.unpack_record(reply), int(reply[1])

@@ -8,18 +8,24 @@ from headgate.calls import Verb
 from headgate.verbs.environment import open_environment
 
 
-def sweep_customer(state: State, customer: str) -> Verb[int]:
-    """Free every hold of a customer that is due; return how many this call freed."""
+def sweep_customer(state: State, customer: str, *, records: bool = False) -> Verb[int]:
+    """Free every hold of a customer that is due; return how many this call freed.
+
+    With `records`, also drop all records whose time has passed; without, those that come along.
+    """
     environment = yield from open_environment(state)
     keys = environment.keyspace.customer(customer)
     freed = 0
-    while True:
-        due = holds.unpack_found((yield holds.find_call(keys)))
-        if not due:
+    while True:  # each round ends what it found, and the deadline ends the rounds
+        due = holds.unpack_due((yield holds.find_call(keys)))
+        if not due and not records:
             return freed
-        where = [(id, record.details if record else holds.NOTHING) for id, record in due]
-        reply = yield holds.free_call(keys, customer, where)
+        call, chosen = holds.free_call(keys, customer, due)
+        reply = yield call
         freed += int(reply[2])
+        is_last = chosen == len(due) < holds.FREED_MAX and not (records and reply[3])
+        if is_last:
+            return freed
 
 
 def sweep(state: State, *, customers_max: int) -> Verb[int]:
@@ -30,5 +36,5 @@ def sweep(state: State, *, customers_max: int) -> Verb[int]:
     for partition in range(keyspace.partitions):
         reply = yield holds.waiting_call(keyspace, partition, customers_max)
         for customer in reply[2:]:
-            freed += yield from sweep_customer(state, customer.decode())
+            freed += yield from sweep_customer(state, customer.decode(), records=True)
     return freed
