@@ -45,12 +45,13 @@ local satisfied, out_of_range, read, wild =
 local constraints = 0
 for index = 1, #counts do constraints = constraints + counts[index] end
 local wallet = read_wallet(call, KEYS, ARGV, grants, places, overdraft, fields + constraints)
-if (satisfied and out_of_range) or not wallet.balance then
+local is_granted = satisfied and wallet.balance and has(wallet, wallet.section == 1 and first_amount or second_amount)
+if (is_granted and out_of_range) or not wallet.balance then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 
 local verdict = REFUSED
-if satisfied and has(wallet, wallet.section == 1 and first_amount or second_amount) then verdict = GRANTED end
+if is_granted then verdict = GRANTED end
 local reply = tell_wallet(stand({ verdict, now_ms }, request, counts, position, read, now_ms), wallet)
 if wild > 0 then reply[#reply + 1] = wild end
 return reply

@@ -47,7 +47,7 @@ local applied, writes, wild = tally(
 )
 local of_grants = fields + #reply - 3
 local wallet = read_wallet(call, KEYS, ARGV, grants, places, overdraft, of_grants)
-if not applied or not spend(wallet, burn_order, amounts[wallet.section]) then
+if not applied or not spend(wallet, burn_order, amounts[wallet.section], dated_ms) then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 
