@@ -255,7 +255,7 @@ class Bench:
             1.3,
             f"{middle(times.large_ms):.1f} ms ÷ {middle(times.small_ms):.1f} ms",
         )
-        title = f"  of {SAMPLE} customers asked, not told of the edit at once"
+        title = f"  of {SAMPLE} customers asked, those who see the old limit on their next call"
         self._row("plan_edit_unseen", title, times.unseen, 0)
 
     def _measure_storm(self) -> None:

@@ -1,8 +1,8 @@
 """Holds and idempotency keys: what a reserve, a settle and a key cost the server, and how many bytes each keeps.
 
-All calls go through the library, in rounds that take turns: consume, consume under a key, reserve, and the settle of what
-was reserved. The server's own statistics say how long the scripts of a round took. Bytes are MEMORY USAGE of the hashes
-and sorted sets that keep them; the million keys are written in bulk, in the layout of docs/design.md.
+All calls go through the library, in rounds that take turns: consume, consume under a key, reserve, and the settle of
+what was reserved. The server's own statistics say how long the scripts of a round took. Bytes are MEMORY USAGE of the
+hashes and sorted sets that keep them; the million keys are written in bulk, in the layout of docs/design.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import redis
 from bench_customers import ENVIRONMENT, FEATURE, BenchCustomer
 
-from headgate import Headgate
+from headgate import Headgate, Hold
 from headgate.keys import Keyspace
 from headgate.settings import PARTITIONS_DEFAULT
 
@@ -49,13 +49,15 @@ def measure_times(
     times = HoldTimes([], [], [], [])
     for number in range(rounds + 1):
         asked: dict[str, Any] = {"feature": FEATURE, "dimensions": customer.dimensions(chance)}
-        holds = []
+        holds: list[Hold] = []
         consume_us = _timed(client, lambda asked=asked: engine.consume(customer.id, **asked).require())
         keyed_us = _timed(
             client,
             lambda asked=asked: engine.consume(customer.id, idempotency_key=os.urandom(12).hex(), **asked).require(),
         )
-        reserve_us = _timed(client, lambda asked=asked: holds.append(engine.reserve(customer.id, **asked).require()))
+        reserve_us = _timed(
+            client, lambda asked=asked, holds=holds: holds.append(engine.reserve(customer.id, **asked).require())
+        )
         settle_us = _timed(client, lambda holds=holds: holds.pop().settle(1))
         if number:  # the first round loads scripts and prepares requests
             times.consume_us.append(consume_us)

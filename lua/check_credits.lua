@@ -45,12 +45,13 @@ local satisfied, out_of_range, read, wild =
 local constraints = 0
 for index = 1, #counts do constraints = constraints + counts[index] end
 local wallet = read_wallet(call, KEYS, ARGV, grants, places, overdraft, fields + constraints)
-if (satisfied and out_of_range) or not wallet.balance then
+local is_granted = satisfied and wallet.balance and has(wallet, wallet.section == 1 and first_amount or second_amount)
+if (is_granted and out_of_range) or not wallet.balance then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 
 local verdict = GRANTED
-if not (satisfied and has(wallet, wallet.section == 1 and first_amount or second_amount)) then
+if not is_granted then
   verdict = REFUSED
 -- @include lib/due
   if holds_are_due(call, KEYS[2], now_ms) then return { SWEEP_FIRST, now_ms } end

@@ -70,7 +70,7 @@ local applied, writes, wild = tally(
 )
 local of_grants = fields + #reply - 3
 local wallet = read_wallet(call, keys, ARGV, grants, places, overdraft, of_grants)
-if not applied or not known and not spend(wallet, burn_order, amounts[wallet.section] or 0) then
+if not applied or not known and not spend(wallet, burn_order, amounts[wallet.section] or 0, dated_ms) then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 

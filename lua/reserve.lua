@@ -79,17 +79,9 @@ if out_of_range or not spend(wallet, burn_order, 0) then
   return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers')
 end
 
--- What the grants have is held in burn order; what they have not (the wallet is soft) is not held.
-local parts, rest = {}, amount
-for rank = 1, #burn_order do
-  local place = burn_order:byte(rank)
-  local left = wallet.left[place]
-  local part = left > 0 and (left < rest and left or rest) or 0
-  wallet.held[place], wallet.left[place] = add(wallet.held[place], part), add(left, -part)
-  wallet.touched[place] = part > 0
-  rest, parts[rank] = add(rest, -part), struct.pack('<d', part)
-  if not rest then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end
-end
+local parts, in_range = hold_credits(wallet, burn_order, amount)
+if not in_range then return redis.error_reply('OUT_OF_RANGE a sum would leave the range of exact numbers') end
+for rank = 1, #parts do parts[rank] = struct.pack('<d', parts[rank]) end
 local starts, element, skip = {}, 3, 1
 for index = 1, #counts do
   for place = skip + 1, skip + counts[index] do

@@ -17,7 +17,8 @@ local redis = (function(real)
   local declared = {}
   for _, key in ipairs(KEYS) do declared[key] = true end
   local keys_of = { TIME = 'none', PUBLISH = 'none', EXISTS = 'all', DEL = 'all', UNLINK = 'all' }
-  for command in ('GET SET HGET HMGET HSET HDEL HGETALL HSCAN HEXISTS ZADD ZREM ZRANGE ZRANGEBYSCORE HLEN PEXPIREAT'):gmatch('%u+') do keys_of[command] = 'first' end
+  local one_key = 'GET SET HGET HMGET HSET HDEL HGETALL HSCAN HEXISTS HLEN ZADD ZREM ZRANGE ZRANGEBYSCORE PEXPIREAT'
+  for command in one_key:gmatch('%u+') do keys_of[command] = 'first' end
   local function call(command, ...)
     local which, arguments = keys_of[command], { ... }
     if not which then error('UNDECLARED command ' .. tostring(command)) end

@@ -2,6 +2,9 @@
 
     with CuttingProxy(server.port) as proxy:
         proxy.cut_next(2, containing=b"EVALSHA", where=Cut.BEFORE_REPLY)
+        proxy.cut_by(lambda request: Cut.IN_REPLY if random.random() < 0.3 else None)
+        ...
+        proxy.lost[0].reply
 
 It reads requests and replies whole (RESP2 and RESP3), so pipelined ones are told apart, and a cut "before the reply"
 comes only once the server has answered: the request certainly ran.
@@ -34,17 +37,30 @@ class _Order:
     left: int
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An exchange that was cut: the request, and the reply that the client did not get; None where nothing ran."""
+
+    where: Cut
+    request: bytes
+    reply: bytes | None
+
+
 class CuttingProxy:
-    """Forwards to a port, and cuts what it was told to. `cuts` counts the cuts, `requests` all requests seen."""
+    """Forwards to a port, and cuts what it was told to.
+
+    `cuts` counts the cuts, `requests` all requests seen, and `lost` has every exchange that was cut, in order.
+    """
 
     def __init__(self, target_port: int, *, target_host: str = "127.0.0.1") -> None:
         self._target = (target_host, target_port)
         self._lock = threading.Lock()
         self._orders: list[_Order] = []
+        self._choose: Callable[[bytes], Cut | None] = lambda request: None
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._closed = False
-        self.cuts = 0
+        self.lost: list[Lost] = []
         self.requests = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -53,6 +69,16 @@ class CuttingProxy:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def cuts(self) -> int:
+        with self._lock:
+            return len(self.lost)
+
+    def cut_by(self, choose: Callable[[bytes], Cut | None]) -> None:
+        """Ask of every request that no order is about whether to cut it, and where; one request is asked at a time."""
+        with self._lock:
+            self._choose = choose
 
     def cut_next(self, count: int = 1, *, containing: bytes = b"", where: Cut) -> None:
         """Cut the next so many requests whose bytes contain these; several orders stand in the order given."""
@@ -111,11 +137,11 @@ class CuttingProxy:
                 if order.left and order.containing in request:
                     order.left -= 1
                     return order.where
-        return None
+            return self._choose(request)
 
-    def _count_cut(self) -> None:
+    def _note(self, lost: Lost) -> None:
         with self._lock:
-            self.cuts += 1
+            self.lost.append(lost)
 
     def _forget(self, *ended: socket.socket) -> None:
         with self._lock:
@@ -129,7 +155,7 @@ class _Connection:
         self._proxy = proxy
         self._client = client
         self._server = server
-        self._cuts_due: deque[Cut | None] = deque()
+        self._cuts_due: deque[tuple[Cut | None, bytes]] = deque()
         self._lock = threading.Lock()
         self._threads_left = 2
 
@@ -139,9 +165,9 @@ class _Connection:
             while (request := requests.read()) is not None:
                 cut = self._proxy._decide(request)
                 if cut is Cut.BEFORE_REQUEST:
-                    self._proxy._count_cut()
+                    self._proxy._note(Lost(cut, request, None))
                     return
-                self._cuts_due.append(cut)
+                self._cuts_due.append((cut, request))
                 self._server.sendall(request)
         except OSError:
             pass
@@ -153,13 +179,13 @@ class _Connection:
         try:
             while (reply := replies.read()) is not None:
                 is_pushed = reply.startswith(b">")
-                cut = self._cuts_due.popleft() if self._cuts_due and not is_pushed else None
+                cut, request = self._cuts_due.popleft() if self._cuts_due and not is_pushed else (None, b"")
                 if cut is None:
                     self._client.sendall(reply)
                     continue
                 if cut is Cut.IN_REPLY:
                     self._client.sendall(reply[: len(reply) // 2])
-                self._proxy._count_cut()
+                self._proxy._note(Lost(cut, request, reply))
                 return
         except OSError:
             pass

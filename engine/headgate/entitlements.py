@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
-from headgate.amounts import WHOLE_MAX, AmountOutOfRange, add, multiply
+from headgate.amounts import FRACTION_BELOW, WHOLE_MAX, parse_amount
 from headgate.model.catalog import Currency, Feature
 from headgate.model.customer import Customer, PromotionalEntitlement
 from headgate.model.decision import DeniedReason
@@ -40,6 +41,7 @@ class AccountLevel:
     """What the account level says of a request: a denial, or access with its limit and the period it counts in.
 
     It holds from `from_ms` until `until_ms` (exclusive): the nearest instants at which a source begins or ends.
+    `lacks_resource`: the resource that was named is not there, whatever the denial is.
     """
 
     denial: DeniedReason | None
@@ -54,6 +56,7 @@ class AccountLevel:
     rate: CreditRate | None = None
     from_ms: int = FOREVER_START_MS
     until_ms: int = FOREVER_END_MS
+    lacks_resource: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +76,10 @@ def account_level(feature: Feature | None, holdings: Holdings, packages: Package
     """Decide what the account level says of a feature, but for the counter."""
     denial = _customer_denial(holdings)
     if denial is not None and denial is not DeniedReason.CUSTOMER_IS_ARCHIVED:
-        return AccountLevel(denial)
+        return AccountLevel(denial, lacks_resource=_lacks_resource(holdings))
     # An archived customer is denied, and what is reported of it still counts in the period of its entitlement.
     level = _feature_level(feature, holdings, packages, now_ms)
-    return level if denial is None else replace(level, denial=denial)
+    return level if denial is None else replace(level, denial=denial, lacks_resource=_lacks_resource(holdings))
 
 
 def currency_level(currency: Currency | None, holdings: Holdings) -> AccountLevel:
@@ -84,7 +87,11 @@ def currency_level(currency: Currency | None, holdings: Holdings) -> AccountLeve
     denial = _customer_denial(holdings)
     if denial is None and currency is None:
         denial = DeniedReason.ENTITLEMENT_NOT_FOUND
-    return AccountLevel(denial)
+    return AccountLevel(denial, lacks_resource=_lacks_resource(holdings))
+
+
+def _lacks_resource(holdings: Holdings) -> bool:
+    return holdings.customer is not None and holdings.resource is not None and not holdings.resource_exists
 
 
 def _customer_denial(holdings: Holdings) -> DeniedReason | None:
@@ -92,7 +99,7 @@ def _customer_denial(holdings: Holdings) -> DeniedReason | None:
         return DeniedReason.CUSTOMER_NOT_FOUND
     if holdings.customer.archived_at_ms is not None:
         return DeniedReason.CUSTOMER_IS_ARCHIVED
-    if holdings.resource is not None and not holdings.resource_exists:
+    if _lacks_resource(holdings):
         return DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND
     return None
 
@@ -230,22 +237,19 @@ def _summed(parts: Sequence[PackageEntitlement]) -> PackageEntitlement:
 
 
 def capped_sum(amounts: Iterable[float]) -> float:
-    """The exact sum of amounts, or the greatest number there is."""
-    total = 0.0
-    for amount in amounts:
-        try:
-            total = add(total, amount)
-        except AmountOutOfRange:
-            return float(WHOLE_MAX)
-    return total
+    """The exact sum of amounts; beyond the range of exact numbers the greatest not above it."""
+    return _kept(sum((Decimal(repr(amount)) for amount in amounts), Decimal(0)))
 
 
 def capped_product(amount: float, times: float) -> float:
-    """The exact product of an amount and a quantity, or the greatest number there is."""
-    try:
-        return multiply(amount, times)
-    except AmountOutOfRange:
-        return float(WHOLE_MAX)
+    """The exact product of an amount and a quantity; beyond the range of exact numbers the greatest not above it."""
+    return _kept(Decimal(repr(amount)) * Decimal(repr(times)))
+
+
+def _kept(exact: Decimal) -> float:
+    if exact >= FRACTION_BELOW:
+        return float(min(int(exact), WHOLE_MAX))
+    return float(parse_amount(exact))
 
 
 def entitlement_schedule(terms: EntitlementTerms, anchor_ms: int) -> Schedule | None:

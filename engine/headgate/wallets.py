@@ -100,7 +100,8 @@ def every_grant(
 ) -> list[WalletGrant]:
     """List every grant that there is or was, recurring ones up to the present period, by effective instant and id."""
     found = [_given(grant) for grant in given]
-    for subscription, cadence in _definitions(currency, subscriptions, packages):
+    begun = [each for each in subscriptions if each.start_ms <= now_ms]
+    for subscription, cadence in _definitions(currency, begun, packages):
         schedule = _schedule(subscription, cadence)
         first = schedule.ordinal_at(subscription.start_ms)
         last = min(schedule.ordinal_at(now_ms), first + _PERIODS_MAX)
@@ -140,13 +141,14 @@ def _schedule(subscription: Subscription, cadence: CreditCadence) -> Schedule:
 
 
 def _packages_of(subscription: Subscription, packages: Packages) -> Iterator[Package]:
-    """Every plan and add-on that a subscription has or had."""
-    for content in (*subscription.earlier, subscription):
-        if content.plan in packages.plans:
-            yield packages.plans[content.plan]
-        for ordered in content.addons:
-            if ordered.addon in packages.addons:
-                yield packages.addons[ordered.addon]
+    """Every plan and add-on that a subscription has or had, each once."""
+    contents = (*subscription.earlier, subscription)
+    for plan in dict.fromkeys(content.plan for content in contents):
+        if plan in packages.plans:
+            yield packages.plans[plan]
+    for addon in dict.fromkeys(ordered.addon for content in contents for ordered in content.addons):
+        if addon in packages.addons:
+            yield packages.addons[addon]
 
 
 def _definitions(

@@ -9,6 +9,13 @@ local function count(used, amount, start_ms, dated_ms)
   return add(used, amount), amount
 end
 
+-- What of the credits a correction gives back: as much of them as the account-level counter took of the units. The
+-- units of another period, and those that were never used, were not paid for here.
+local function in_proportion(credits, asked, applied)
+  if applied == asked then return credits end
+  return -math.floor(credits * (applied / asked) * -100000 + 0.5) / 100000
+end
+
 -- Puts the counters as they would be written into `reply`. Returns what was applied to each, the fields and counters
 -- to write by key, and how many wild starts were put right; or nothing where a sum is out of range.
 local function tally(
@@ -35,6 +42,7 @@ local function tally(
         after, change = count(used, amounts[section], start, dated_ms)
       end
       if not (after and change and after <= WHOLE_MAX and change == change) then return nil end
+      if index == 1 and amounts[1] < 0 then amounts[2] = in_proportion(amounts[2], amounts[1], change) end
       local counter = write_counter(start, after, held)
       pairs_of_key[offset * 2 - 1], pairs_of_key[offset * 2] = argv[field], counter
       reply[#reply + 1], applied[#applied + 1] = counter, struct.pack('<d', change)

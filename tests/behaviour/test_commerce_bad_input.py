@@ -14,7 +14,7 @@ import pytest
 from behaviour.commerce import BASIC, COINS, CREDITS, MORE_CREDITS, PRO, SITE, found_shop, in_days
 from behaviour.targets import BOTH_EDGES, NOW_MS, Target
 from behaviour.world import ACME, REGIONS, SEATS, SSO, TOKENS
-from headgate import InvalidInput, NotFound
+from headgate import InvalidInput, NotFound, PackageEntitlement
 
 AnyEngine = Any
 Act = Callable[[AnyEngine], Awaitable[object]]
@@ -57,6 +57,16 @@ LOCAL: dict[str, tuple[Act, list[str], str]] = {
         entitle({"feature": TOKENS, "usage_limit": 5, "has_unlimited_usage": True}),
         ["subscription.entitlements[0]"],
         "usage_limit: an unlimited entitlement has none",
+    ),
+    "terms of a plan": (
+        entitle(PackageEntitlement(feature=TOKENS, usage_limit=5, per_unit=True)),
+        [f"subscription.entitlements[0].{name}" for name in ("per_unit", "behavior", "credit_rate")],
+        "unknown field",
+    ),
+    "metadata that is no text": (
+        provision(metadata={"note": "\ud800"}),
+        ["subscription.metadata.note"],
+        "lone surrogates",
     ),
     "one feature twice": (
         entitle({"feature": TOKENS, "usage_limit": 5}, {"feature": SSO}, {"feature": TOKENS, "usage_limit": 6}),
@@ -240,6 +250,18 @@ ELSEWHERE: dict[str, tuple[Act, str, object, str]] = {
         "subscription.trial_end_ms",
         in_days(3),
         f"must be after the start, {in_days(3)}",
+    ),
+    "a trial that ends after the end": (
+        provision(end_ms=in_days(3), trial_end_ms=in_days(4)),
+        "subscription.trial_end_ms",
+        in_days(4),
+        f"must not be after the end, {in_days(3)}",
+    ),
+    "a trial end that cancels, without a trial": (
+        provision(trial_end_behavior="CANCEL_SUBSCRIPTION"),
+        "subscription.trial_end_behavior",
+        "CANCEL_SUBSCRIPTION",
+        "without a trial there is none",
     ),
     "a start moved behind the end": (
         provision(id="to-come", start_ms=in_days(9)),

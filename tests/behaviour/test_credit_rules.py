@@ -431,3 +431,43 @@ async def test_c45_a_report_of_what_nothing_entitles_to_costs_nothing(engine: As
     receipt = await engine.report(ACME, feature=TOKENS, value=3)
     assert receipt.account is not None
     assert (receipt.account.state.used, charges(receipt), await balance(engine)) == (3, [], 40)
+
+
+async def test_c47_a_correction_gives_back_what_was_paid_for_what_it_took(engine: AsyncHeadgate) -> None:
+    await found(engine, entitlements=[paid_in_credits(5)])
+    await found_team(engine, currency=CREDITS, usage_limit=100)
+    await give(engine, "given", 100)
+    await engine.consume(ACME, feature=TOKENS, amount=3, dimensions=TEAM)
+    await take(engine, 50)
+    receipts = [await engine.report(ACME, feature=TOKENS, value=-2, dimensions=TEAM) for _ in range(3)]
+    assert [charges(receipt) for receipt in receipts] == [[("given", -10)], [("given", -5)], []]
+    assert [receipt.entities[0].applied for receipt in receipts] == [-10, -5, 0]
+    assert await balance(engine) == 50
+
+
+async def test_c48_a_correction_of_last_month_does_not_go_to_the_grant_of_this_one(
+    engine: AsyncHeadgate, target: Target
+) -> None:
+    await found(engine, credits=[MONTHLY])
+    await give(engine, "given", 10, priority=90)
+    earlier = datetime.fromtimestamp(NOW_MS / 1000 + 60, UTC)
+    await take(engine, 105)
+    target.clock.set(ms(4, 20))
+    await take(engine, 60)
+    receipt = await engine.report(ACME, currency=CREDITS, value=-20, timestamp=earlier)
+    assert charges(receipt) == [("given", -5)]
+    assert charges(await count(engine, -20)) == [("p:currency-credits:MONTH:1", -20)]
+
+
+async def test_c49_a_grant_never_says_less_than_was_used_of_it(engine: AsyncHeadgate, target: Target) -> None:
+    await found(engine, credits=[MONTHLY])
+    await take(engine, 80)
+    target.clock.advance(-1)  # the clock of the server that writes the change is behind that of the one that counted
+    await put_plan(engine, credits=[{**MONTHLY, "amount": 10}])
+    target.clock.advance(1)
+    await give(engine, "given", 5)
+    assert await balance(engine) == 5
+    assert charges(await take(engine, 5)) == [("given", 5)]
+    states = {state.id: state for state in await engine.credits.grants(ACME, currency=CREDITS)}
+    recurring = states["p:currency-credits:MONTH:0"]
+    assert (recurring.amount, recurring.consumed, recurring.left) == (80, 80, 0)

@@ -57,7 +57,7 @@ class Access:
 
     @property
     def rate(self) -> Rate | None:
-        return self.best.rate if self.best is not None and self.denial is None else None
+        return None if self.best is None else self.best.rate
 
 
 class Commerce(Configuration):
@@ -219,9 +219,14 @@ class Commerce(Configuration):
             record.ends_with_trial = given["trial_end_behavior"] == "CANCEL_SUBSCRIPTION"
 
     def _require_ends(self, record: SubscriptionRecord) -> None:
-        if record.end_ms is not None and record.end_ms <= record.start_ms and not record.is_canceled:
-            raise refused("end_ms", record.end_ms)
-        if record.trial_end_ms is not None and record.trial_end_ms <= record.start_ms:
+        """It starts before its trial ends, and that is not after its end; one that was cancelled may end anywhere."""
+        end_ms = None if record.is_canceled else record.end_ms
+        if end_ms is not None and end_ms <= record.start_ms:
+            raise refused("end_ms", end_ms)
+        if record.trial_end_ms is None:
+            if record.ends_with_trial:
+                raise refused("trial_end_behavior", record.ends_with_trial)
+        elif record.trial_end_ms <= record.start_ms or (end_ms is not None and record.trial_end_ms > end_ms):
             raise refused("trial_end_ms", record.trial_end_ms)
 
     def _content(self, known: Content, given: Mapping[str, Any]) -> Content:
@@ -357,11 +362,11 @@ class Commerce(Configuration):
             for id, quantity in sorted(record.content.addons)
             if feature in self.addons[id].entitlements
         ]
-        of_packages = self.of_packages(record, plan, addons)
         own = record.entitlements.get(feature)
-        if own is not None:
-            return Source(own, record.anchor_ms, of_packages and of_packages.rate)
-        return of_packages
+        if own is None:
+            return self.of_packages(record, plan, addons)
+        rates = [plan.rate if plan else None, *(each.rate for each, _ in addons)]
+        return Source(own, record.anchor_ms, next((each for each in rates if each is not None), None))
 
     def of_packages(
         self, record: SubscriptionRecord, plan: PackageTerms | None, addons: Sequence[tuple[PackageTerms, int]]
@@ -370,7 +375,7 @@ class Commerce(Configuration):
         overrides = [(each, times(each.terms, quantity)) for each, quantity in addons if each.overrides]
         if overrides:
             package, terms = min(overrides, key=lambda each: (not each[1].is_unlimited, -(each[1].limit or 0)))
-            return Source(self.overridden(plan, terms), record.anchor_ms, package.rate or (plan and plan.rate))
+            return Source(self.overridden(plan, terms), record.anchor_ms, package.rate or (plan.rate if plan else None))
         parts = [times(each.terms, quantity) for each, quantity in addons]
         if plan is not None:
             parts.insert(0, times(plan.terms, record.content.quantity if plan.per_unit else 1))

@@ -20,7 +20,7 @@ from model.vocabulary import (
     CUSTOMERS,
     ENTITY_TYPES,
     FEATURES,
-    METERED,
+    HOUR_MS,
     PROBE,
     STARTS_MS,
     TOKENS,
@@ -63,8 +63,7 @@ class Credits(Agreeing):
         for customer, resource in PLACES:
             for currency in (words.CREDITS, words.COINS):
                 self.read(customer, currency, resource, bool(self.acted))
-            for feature in METERED:
-                self.same(bool(self.acted), "check", customer, feature=feature, resource=resource, requested_usage=0)
+            self.same(bool(self.acted), "entitlements", customer, resource=resource)
 
     def same(self, second: bool, verb: str, customer: str, **asked: Any) -> None:
         """Ask an engine and the model for the same."""
@@ -155,16 +154,7 @@ class Credits(Agreeing):
             self.put_plan(plan, second)
         self.put_addon(addon, second)
         for customer in CUSTOMERS:
-            self.set_up(
-                second,
-                lambda engine, id=customer: engine.customers.put(id),
-                lambda model, id=customer: model.put_customer(id),
-            )
-            self.set_up(
-                second,
-                lambda engine, id=customer: engine.customers.put_resource(id, words.SITE),
-                lambda model, id=customer: model.put_resource(id, words.SITE),
-            )
+            self.put_customer(customer, second)
         entities = [{"id": id, "type": TYPE_OF[id]} for id in ("org-1", "team-1", "user-1", "model-1")]
         self.set_up(
             second,
@@ -180,6 +170,14 @@ class Credits(Agreeing):
             self.put_budget(budget, second)
         self.subscribe(CUSTOMER, subscription, second)
         self.give(CUSTOMER, grant, second)
+
+    def put_customer(self, customer: str, second: bool) -> None:
+        self.set_up(second, lambda engine: engine.customers.put(customer), lambda model: model.put_customer(customer))
+        self.set_up(
+            second,
+            lambda engine: engine.customers.put_resource(customer, words.SITE),
+            lambda model: model.put_resource(customer, words.SITE),
+        )
 
     @rule(plan=words.plans, second=seconds)
     def put_plan(self, plan: Mapping[str, Any], second: bool) -> None:
@@ -198,12 +196,24 @@ class Credits(Agreeing):
             lambda model: model.put_plans([plan, unfit]),
         )
 
-    @rule(amount=st.sampled_from((5, 20, 30, 60)), second=seconds)
-    def change_what_a_plan_gives(self, amount: float, second: bool) -> None:
-        """The same plan with other credits: more at once, less from the next period."""
-        credit = {"currency": words.CREDITS, "amount": amount, "cadence": "MONTH"}
+    @rule(amounts=st.permutations((5, 20, 60)), second=seconds)
+    def change_what_a_plan_gives(self, amounts: list[float], second: bool) -> None:
+        """Edit the credits of a plan that is subscribed to, an hour apart: more at once, less from the next period."""
+        self.provision(CUSTOMER, {"plan": words.PLANS[0], "id": "sub-4"}, second)
         tokens = {"feature": TOKENS, "usage_limit": 50, "credit_rate": {"currency": words.CREDITS, "amount": 1}}
-        self.put_plan({"id": words.PLANS[0], "entitlements": [tokens], "credits": [credit]}, second)
+        for amount in amounts:
+            self.go_to(self.clock.now_ms + HOUR_MS)
+            credit = {"currency": words.CREDITS, "amount": amount, "cadence": "MONTH"}
+            self.put_plan({"id": words.PLANS[0], "entitlements": [tokens], "credits": [credit]}, second)
+        self.read(CUSTOMER, words.CREDITS, None, not second)
+
+    @rule(limit=st.sampled_from((3, 8)), quantity=st.sampled_from((1, 2)), second=seconds)
+    def override_a_limit(self, limit: float, quantity: int, second: bool) -> None:
+        """Buy an add-on that says less than any plan does."""
+        tokens = {"feature": TOKENS, "usage_limit": limit, "behavior": "OVERRIDE"}
+        self.put_addon({"id": words.ADDONS[1], "entitlements": [tokens]}, second)
+        bought = {"addon": words.ADDONS[1], "quantity": quantity}
+        self.provision(CUSTOMER, {"plan": words.PLANS[1], "id": "sub-3", "addons": [bought]}, not second)
 
     @rule(customer=customers, given=words.subscriptions, second=seconds)
     def subscribe(self, customer: str, given: Mapping[str, Any], second: bool) -> None:
@@ -326,6 +336,15 @@ class Credits(Agreeing):
     ) -> None:
         asked: dict[str, Any] = {"feature": feature, "resource": resource, "requested_usage": amount}
         self.same(second, "check", customer, **asked, requested_values=values)
+        self.agree(
+            not second,
+            lambda engine: engine.entitlement(
+                customer, feature, resource=resource, requested_usage=amount, requested_values=values
+            ),
+            lambda model: model.entitlement(
+                customer, feature, resource=resource, requested_usage=amount, requested_values=values
+            ),
+        )
 
     @rule(
         customer=customers,
@@ -443,6 +462,24 @@ class Credits(Agreeing):
         self.give(CUSTOMER, {**asked, "amount": 10}, second)
         self.same(not second, "consume", CUSTOMER, **asked, amount=1)
         self.read(CUSTOMER, words.CREDITS, resource, second)
+
+    @rule(value=st.sampled_from((1, 4, 30)), resource=words.resources, second=seconds)
+    def refund(self, value: float, resource: str | None, second: bool) -> None:
+        """Use some of two grants, and give credits back: to the one that is burnt last, as far as it was used."""
+        asked: dict[str, Any] = {"currency": words.CREDITS, "resource": resource}
+        for priority in (0, 90):
+            self.give(CUSTOMER, {**asked, "amount": 5, "priority": priority}, second)
+        balance = float(self.model.live_wallet(CUSTOMER, words.CREDITS, resource).balance)
+        self.same(second, "consume", CUSTOMER, **asked, amount=max(0.0, round(balance - 2, 5)))
+        self.same(not second, "report", CUSTOMER, **asked, value=-value)
+
+    @rule(customer=customers, resource=words.any_resource, second=seconds)
+    def reload(self, customer: str, resource: str | None, second: bool) -> None:
+        self.agree(
+            second,
+            lambda engine: engine.reload(customer, resource=resource),
+            lambda model: model.entitlements(customer, resource=resource),
+        )
 
     # --- time -------------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,7 @@ _terms = st.builds(
     _reset,
     _maybe({"has_soft_limit": True}, of=6),
 )
-_other_terms = st.sampled_from(
+_other_terms: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     (
         {"feature": SINGLE_SIGN_ON},
         {"feature": RETENTION, "usage_limit": 30},
@@ -157,8 +157,16 @@ _own_addons = st.lists(
 )
 _own_credits = _by("currency", st.builds(_together, _recurring, _soft), most=2)
 subscription_ids = st.sampled_from((None, None, "sub-1", "sub-1", "sub-2"))
-subscriptions = st.fixed_dictionaries(
-    {"plan": plan_ids, "id": subscription_ids, "resource": resources},
+_trials = st.sampled_from(
+    ({}, {}, {"trial_end_behavior": "CANCEL_SUBSCRIPTION"}, {"trial_end_behavior": "CONVERT_TO_PAID"})
+)
+_trial_ends = st.builds(lambda at_ms: {"trial_end_ms": at_ms}, offsets_ahead_ms)
+_trial: st.SearchStrategy[dict[str, Any]] = (
+    st.just({}) | _trials | st.builds(_together, _trials, _trial_ends) | st.builds(_together, _trials, _trial_ends)
+)
+_named: dict[str, st.SearchStrategy[Any]] = {"plan": plan_ids, "id": subscription_ids, "resource": resources}
+_subscriptions = st.fixed_dictionaries(
+    _named,
     optional={
         "unit_quantity": _quantities,
         "addons": _own_addons,
@@ -166,12 +174,11 @@ subscriptions = st.fixed_dictionaries(
         "entitlements": _by("feature", _terms | _other_terms, most=2),
         "start_ms": offsets_ms,
         "end_ms": offsets_ahead_ms,
-        "trial_end_ms": offsets_ahead_ms,
-        "trial_end_behavior": st.sampled_from(("CONVERT_TO_PAID", "CANCEL_SUBSCRIPTION")),
         "billing_anchor_ms": offsets_ms,
         "billing_period": st.sampled_from(("MONTHLY", "MONTHLY", "ANNUALLY")),
     },
 )
+subscriptions = st.builds(_together, _subscriptions, _trial)
 changes = st.fixed_dictionaries(
     {},
     optional={

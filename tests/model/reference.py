@@ -18,8 +18,9 @@ from headgate.model.decision import ConstraintState, Counted, Decision, DeniedRe
 from headgate.periods import ALWAYS, Period
 from model.commerce import Access
 from model.configuration import refused
-from model.exact import exact
-from model.limits import Constraint, Demand, Dimensions, Limits
+from model.exact import exact, rounded
+from model.limits import Constraint, Demand, Dimensions
+from model.reading import Reading
 from model.records import CustomerRecord, EntityRecord, of_currency
 
 
@@ -57,7 +58,7 @@ class Tree:
     roots: tuple[Node, ...]
 
 
-class Reference(Limits):
+class Reference(Reading):
     """Every verb on the state that `Limits` keeps. `now_ms` is set from outside, forward and back."""
 
     def demand(self, asked: Asked, amount: Fraction, access: Access, dimensions: Dimensions | None) -> Demand:
@@ -191,7 +192,7 @@ class Reference(Limits):
             binding=None,
             decided_at_ms=self.now_ms,
             details=feature,
-            currency=asked.currency,
+            currency=asked.currency if access.rate is None else access.rate.currency,
             resource=asked.resource,
         )
         if feature is None or access.denial is not None:
@@ -231,8 +232,9 @@ class Reference(Limits):
         if behavior == "SET" and wallet is not None:
             raise refused("behavior", behavior)
 
+        demand = self.paid_here(demand, dated_ms)
         changes = self._changes(demand, behavior, dated_ms)
-        purse = None if wallet is None else self.after(wallet, demand.credits)
+        purse = None if wallet is None else self.after(wallet, demand.credits, dated_ms)
         charges = purse.charges() if purse else ()
         for each, applied in changes:
             self.count(each, applied)
@@ -252,6 +254,13 @@ class Reference(Limits):
             wallet=None if wallet is None else self.wallet_state(wallet),
             charges=charges,
         )
+
+    def paid_here(self, demand: Demand, dated_ms: int | None) -> Demand:
+        """A correction gives back as much of the credits as the account takes of the units: the rest was not paid."""
+        if demand.account is None or demand.units >= 0:
+            return demand
+        applied = self.change(demand.account, demand.units, dated_ms)
+        return replace(demand, credits=rounded(demand.credits * applied / demand.units))
 
     def _changes(self, demand: Demand, behavior: str, dated_ms: int | None) -> list[tuple[Constraint, Fraction]]:
         """What of a report reaches each counter. An account that is set gives its budgets the difference."""

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from model.commerce_machine import Credits
+from model.machine import Agreement
 from model.running import run
 from model.targets import EVERY_TARGET, Targets
 
@@ -19,9 +21,10 @@ def test_the_engine_and_the_model_agree_for_as_long_as_told(
     targets: Targets, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end_s = time.monotonic() + float(os.environ.get(SECONDS_VARIABLE, "60"))
-    for round_number, name in enumerate(itertools.cycle(EVERY_TARGET), start=1):
+    rounds = itertools.cycle(itertools.product(EVERY_TARGET, (Agreement, Credits)))
+    for round_number, (name, machine) in enumerate(rounds, start=1):
         if time.monotonic() >= end_s:
             break
         with capsys.disabled():
-            print(f"\nround {round_number}: {name}", end="", flush=True)
-        run(targets.start(name), examples=20, steps=60, shrink=True)
+            print(f"\nround {round_number}: {name}, {machine.__name__}", end="", flush=True)
+        run(targets.start(name), machine, examples=20, steps=60, shrink=True)

@@ -60,6 +60,11 @@ def report(model: Reference, value: float, dimensions: Any = None, **more: Any) 
     return model.report(ACME, feature=TOKENS, value=value, dimensions=dimensions, **more)
 
 
+def on_account(receipt: Receipt) -> tuple[float, float]:
+    assert receipt.account is not None
+    return receipt.account.state.used, receipt.account.applied
+
+
 def numbers(states: tuple[ConstraintState, ...]) -> list[tuple[str | None, float | None, float, bool]]:
     return [(state.entity, state.limit, state.used, state.granted) for state in states]
 
@@ -214,7 +219,7 @@ def test_a_correction_stops_at_zero_and_says_what_was_applied() -> None:
 
     receipt = report(model, -4, TEAM)
 
-    assert (receipt.account.state.used, receipt.account.applied) == (4, -4)
+    assert on_account(receipt) == (4, -4)
     assert [(each.state.used, each.applied) for each in receipt.entities] == [(0, -3), (0, -3)]
 
 
@@ -225,7 +230,7 @@ def test_a_correction_is_not_applied_to_a_period_that_began_after_its_date() -> 
 
     receipt = report(model, -500, TEAM, dated_ms=NOON_MS + DAY_MS)
 
-    assert (receipt.account.state.used, receipt.account.applied) == (500, 0)
+    assert on_account(receipt) == (500, 0)
     assert [each.applied for each in receipt.entities] == [-500, -500]
 
 
@@ -237,9 +242,9 @@ def test_set_makes_the_account_absolute_and_gives_the_difference_to_the_entities
     up = report(model, 150, TEAM, behavior="SET")
     down = report(model, 90, TEAM, behavior="SET")
 
-    assert (up.account.state.used, up.account.applied) == (150, 30)
+    assert on_account(up) == (150, 30)
     assert [each.state.used for each in up.entities] == [50, 50]
-    assert (down.account.state.used, down.account.applied) == (90, -60)
+    assert on_account(down) == (90, -60)
     assert [(each.state.used, each.applied) for each in down.entities] == [(0, -50), (0, -50)]
 
 

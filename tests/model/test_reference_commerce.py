@@ -262,6 +262,8 @@ def test_a_refused_subscription_leaves_nothing_behind() -> None:
         {"id": "no-plan"},
         {"end_ms": NOON_MS},
         {"trial_end_ms": NOON_MS - 1},
+        {"trial_end_ms": NOON_MS + 2, "end_ms": NOON_MS + 1},
+        {"trial_end_behavior": "CANCEL_SUBSCRIPTION"},
         {"addons": [{"addon": "none"}]},
         {"entitlements": [{"feature": REGION}]},
         {"credits": [{"currency": "none", "amount": 1, "cadence": "MONTH"}]},
@@ -286,7 +288,7 @@ def test_the_rate_is_that_of_the_terms_that_gave_the_reset_and_else_the_plans() 
     addon(model, "pack", tokens(10, credit_rate=rates["addon"]))
     addon(model, "over", tokens(10, behavior="OVERRIDE"))
     addon(model, "rated", tokens(10, behavior="OVERRIDE", credit_rate=rates["addon"]))
-    found: dict[str, float | None] = {}
+    found: dict[str, object] = {}
     for id, of, addons in (
         ("a", "paid", ["pack"]),
         ("b", "bare", ["pack"]),
@@ -297,9 +299,11 @@ def test_the_rate_is_that_of_the_terms_that_gave_the_reset_and_else_the_plans() 
         record = model.provision(ACME, {"id": id, "plan": of, "addons": [{"addon": each} for each in addons]})
         source = model.of_subscription(record, TOKENS)
         assert source is not None
-        found[id] = source.rate and source.rate.amount
+        found[id] = None if source.rate is None else source.rate.amount
     assert found == {"a": 2, "b": 3, "c": 2, "d": 3, "e": None}
-    own = model.provision(ACME, {"id": "a", "entitlements": [tokens(1)]})
-    source = model.of_subscription(own, TOKENS)
-    assert source is not None
-    assert (source.rate and source.rate.amount, source.terms.limit) == (2, 1)
+    for id, rate in (("a", 2), ("b", 3), ("d", 2), ("e", None)):
+        own = model.provision(ACME, {"id": id, "entitlements": [tokens(1)]})
+        source = model.of_subscription(own, TOKENS)
+        assert source is not None
+        assert source.terms.limit == 1
+        assert (None if source.rate is None else source.rate.amount) == rate

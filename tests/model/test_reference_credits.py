@@ -290,6 +290,34 @@ def test_a_feature_with_a_rate_is_counted_in_units_and_paid_in_credits() -> None
     assert charged(model.report(ACME, feature=TOKENS, value=-50)) == {"plan:credits:MONTH:0": -5}
 
 
+def test_a_correction_gives_back_what_was_paid_for_the_units_that_it_takes_back() -> None:
+    model = bank()
+    model.provision(ACME, {"plan": "plan"})
+    report(model, 50)
+    model.report(ACME, feature=TOKENS, value=100)
+    assert charged(model.report(ACME, feature=TOKENS, value=-400)) == {"plan:credits:MONTH:0": -10}
+    assert wallet(model).balance == 50
+
+
+def test_a_correction_that_is_dated_before_a_grant_does_not_go_to_it() -> None:
+    model = bank()
+    give(model, "early", 10, priority=1)
+    give(model, "late", 10, effective_at_ms=NOON_MS + 5)
+    model.now_ms += 5
+    consume(model, 15)
+    assert charged(report(model, -7, dated_ms=NOON_MS + 4)) == {"early": -7}
+    assert charged(report(model, -7, dated_ms=NOON_MS + 5)) == {"early": -2, "late": -5}
+
+
+def test_a_grant_never_says_less_than_was_used_of_it() -> None:
+    model = bank()
+    model.provision(ACME, {"plan": "plan"})
+    consume(model, 70)
+    put_plan(model, 20)
+    (grant,) = model.grants(ACME, currency=CREDITS)
+    assert (grant.amount, grant.consumed, grant.left) == (70, 70, 0)
+
+
 def test_a_cost_is_rounded_half_up_to_five_decimals() -> None:
     model = bank()
     model.provision(ACME, {"plan": "plan"})
@@ -300,9 +328,9 @@ def test_a_cost_is_rounded_half_up_to_five_decimals() -> None:
 def test_usage_that_is_set_is_refused_where_it_is_paid_and_no_rate_is_known_without_access() -> None:
     model = bank()
     subscription = model.provision(ACME, {"plan": "plan"})
-    for asked in ({"feature": TOKENS}, {"currency": CREDITS}):
+    for feature, currency in ((TOKENS, None), (None, CREDITS)):
         with pytest.raises(InvalidInput):
-            model.report(ACME, value=1, behavior="SET", **asked)
+            model.report(ACME, feature=feature, currency=currency, value=1, behavior="SET")
     model.cancel(ACME, subscription.id, at="now", resource=None)
     receipt = model.report(ACME, feature=TOKENS, value=7)
     assert (receipt.wallet, receipt.charges, receipt.account and receipt.account.state.used) == (None, (), 7)
@@ -338,7 +366,7 @@ def test_on_a_tie_a_budget_binds_before_the_account_and_the_account_before_the_w
 
     def binding() -> str | None:
         found = model.check(ACME, feature=TOKENS, dimensions={"teamId": "team-eng"}).binding
-        return found and found.name
+        return None if found is None else found.name
 
     assert binding() == "account"
     model.put_assignments(ACME, [{"entity": "team-eng", "currency": CREDITS, "usage_limit": 10, "cadence": "P1D"}])

@@ -69,8 +69,9 @@ class Wallets(Commerce):
     def give(self, customer: str, given: Mapping[str, Any]) -> GrantRecord:
         """Give a grant. The same grant twice is one."""
         currency, resource = given["currency"], given.get("resource")
-        if None not in (ends := (given.get("effective_at_ms"), given.get("expires_at_ms"))) and ends[1] <= ends[0]:
-            raise refused("expires_at_ms", ends)
+        begins_ms, ends_ms = given.get("effective_at_ms"), given.get("expires_at_ms")
+        if begins_ms is not None and ends_ms is not None and ends_ms <= begins_ms:
+            raise refused("expires_at_ms", ends_ms)
         self._readable(customer, currency, resource)
         effective_ms = self.now_ms if given.get("effective_at_ms") is None else given["effective_at_ms"]
         record = GrantRecord(
@@ -163,15 +164,16 @@ class Wallets(Commerce):
         )
         if not amount:
             return None
+        slot = customer.recurring.setdefault((record.resource, record.id, currency, cadence, ordinal), Slot())
         return GrantRecord(
             id=f"{record.id}:{currency}:{cadence}:{ordinal}",
             kind="RECURRING",
             priority=50,
-            amount=amount,
+            amount=max(amount, slot.total),
             effective_ms=start_ms,
             expires_ms=end_ms,
             created_ms=start_ms,
-            slot=customer.recurring.setdefault((record.resource, record.id, currency, cadence, ordinal), Slot()),
+            slot=slot,
             subscription=record.id,
         )
 
@@ -252,22 +254,26 @@ class Wallets(Commerce):
             raise OutOfRange(f"{purse.overdraft} + {amount}")
         purse.overdraft += amount
 
-    def give_back(self, purse: Purse, amount: Fraction) -> None:
-        """Give an amount back: to overdraft, then to the grants that are burnt last. What is beyond that is dropped."""
+    def give_back(self, purse: Purse, amount: Fraction, dated_ms: int | None = None) -> None:
+        """Give an amount back: to overdraft, then to the grants that are burnt last. What is beyond that is dropped.
+
+        A grant that was not there yet, when what is given back was used, gets none of it.
+        """
         part = min(amount, purse.overdraft)
         purse.overdraft -= part
         amount -= part
-        for each in reversed(purse.wallet.grants):
+        there = [each for each in purse.wallet.grants if dated_ms is None or each.effective_ms <= dated_ms]
+        for each in reversed(there):
             part = min(amount, purse.used[each.id])
             purse.used[each.id] -= part
             amount -= part
 
-    def after(self, wallet: LiveWallet, amount: Fraction) -> Purse:
+    def after(self, wallet: LiveWallet, amount: Fraction, dated_ms: int | None = None) -> Purse:
         """What a wallet is after a call that writes: a negative amount is given back."""
         purse = Purse(wallet)
         self.pay_overdraft(purse)
         if amount < 0:
-            self.give_back(purse, -amount)
+            self.give_back(purse, -amount, dated_ms)
         else:
             self.take(purse, amount)
         return purse

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headgate.clock import ManualClock
-from headgate.errors import OutOfRange
+from headgate.errors import InvalidInput, OutOfRange
 from headgate.keys import account_counter_field, counter_place, currency_capability
 from headgate.model.credits import Charge
 from headgate.model.decision import DeniedReason
@@ -67,7 +67,7 @@ def test_grants_are_burnt_in_order_whatever_bucket_their_counters_are_in(place: 
     furnish(engine, limit=None)
     engine.catalog.put_currencies([{"id": CREDITS}])
     last = grant(engine, "burnt-last", 10, priority=90)
-    for number in range(63):  # the next grant's counter is in another hash
+    for number in range(64):  # the next grant's counter is in another hash, under another field
         budget(engine, f"user-{number}", 5)
     first = grant(engine, "burnt-first", 10, priority=10)
     assert counter_place(first)[0] != counter_place(last)[0]
@@ -202,17 +202,33 @@ def test_fractions_of_credits_add_up_exactly(place: Place) -> None:
     numbers = open_wallet(engine, 0.1, 0.2)
     assert spend(engine, 0.3).granted
     assert [place.used(number) for number in numbers] == [0.1, 0.2]
+    more = [grant(engine, f"more-{amount}", amount) for amount in (0.1, 0.7)]
+    assert spend(engine, 0.8).granted  # added plainly, they are a little less
+    assert [place.used(number) for number in more] == [0.1, 0.7]
     assert balance(engine) == 0
     assert not spend(engine, 0.00001).granted
 
 
 def test_a_wallet_whose_numbers_leave_the_exact_range_writes_nothing(place: Place) -> None:
     engine = place.open()
-    open_wallet(engine, 2**52, 2**52)
+    open_wallet(engine, 2**52)
+    credit = {"currency": CREDITS, "amount": 2**52, "cadence": "MONTH"}
+    engine.catalog.put_plans([{"id": "plan", "credits": [credit]}])
+    engine.subscriptions.provision(CUSTOMER, {"plan": "plan"})
     before = place.content()
     for ask in (lambda: spend(engine, 1), lambda: record(engine, 1), lambda: balance(engine)):
         with pytest.raises(OutOfRange):
             ask()
+    assert place.content() == before
+
+
+@pytest.mark.parametrize(("first", "second"), [(2**52, 2**52), (2**40, 0.5)])
+def test_a_grant_that_makes_a_wallet_no_number_can_hold_is_refused(place: Place, first: float, second: float) -> None:
+    engine = place.open()
+    open_wallet(engine, first)
+    before = place.content()
+    with pytest.raises(InvalidInput, match="can't be counted exactly"):
+        grant(engine, "too-much", second)
     assert place.content() == before
 
 

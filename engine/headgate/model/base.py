@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,19 +17,41 @@ class Strict(BaseModel):
     engine is given goes through `accept`, which raises `InvalidInput`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, revalidate_instances="subclass-instances")
 
     @classmethod
     def accept(cls, value: Self | Mapping[str, Any], field: str = "") -> Self:
         """Take an instance or a mapping from a user; raise `InvalidInput` naming every field that breaks a rule."""
-        if isinstance(value, cls):
-            return value
+        if isinstance(value, BaseModel) and type(value) is not cls:
+            kind = type(value).__name__
+            raise InvalidInput.of(field or cls.__name__, kind, f"must be a {cls.__name__}, or a mapping of its fields")
         try:
-            return cls.model_validate(dict(value))
+            accepted = value if isinstance(value, cls) else cls.model_validate(dict(value))
         except ValidationError as error:
             raise invalid_input(error, field) from None
         except (TypeError, ValueError):
             raise InvalidInput.of(field or cls.__name__, value, f"must be a mapping of {cls.__name__} fields") from None
+        problems = list(_not_text(accepted.model_dump(), field))
+        if problems:
+            raise InvalidInput(problems)
+        return accepted
+
+
+def _not_text(value: object, field: str) -> Iterator[Problem]:
+    """Strings that no encoding can store, wherever they are."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            yield Problem(field or "value", ascii(value), "has characters that are no text (lone surrogates)")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            inner = f"{field}.{key}".lstrip(".") if str(key).isprintable() else field
+            yield from _not_text(key, field)
+            yield from _not_text(item, inner)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _not_text(item, f"{field}[{index}]")
 
 
 def invalid_input(error: ValidationError, prefix: str = "") -> InvalidInput:

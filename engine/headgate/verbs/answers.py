@@ -67,7 +67,7 @@ def wallet_of(request: Request, prepared: PreparedRequest, read: Read, read_at_m
 
 
 def grant_state(grant: WalletGrant, currency: str, resource: str | None, counter: Counter, now_ms: int) -> GrantState:
-    """Put a grant and what its counter said together."""
+    """Put a grant and what its counter said together. What was used of it was there, whatever is said of it now."""
     return GrantState(
         id=grant.id,
         currency=currency,
@@ -75,7 +75,7 @@ def grant_state(grant: WalletGrant, currency: str, resource: str | None, counter
         kind=grant.kind,
         status=grant.status_at(now_ms),
         priority=grant.priority,
-        amount=grant.amount,
+        amount=max(grant.amount, wire.total(counter, 0.0)),
         consumed=counter.used,
         held=counter.held,
         effective_at_ms=grant.effective_at_ms,
@@ -147,7 +147,7 @@ def decision_of(
         enum_values=given.enum_values,
         numeric_value=given.numeric_value,
         has_unlimited_usage=given.has_unlimited_usage,
-        currency=None if prepared.currency is None else prepared.currency.id,
+        currency=request.currency if prepared.currency is None else prepared.currency.id,
         resource=request.resource,
         credit=credit if account.denial is None else None,
         wallet=wallet if account.denial is None else None,

@@ -151,9 +151,11 @@ def _after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPacka
     if given.model_copy(update=kept) == known:
         return known
     earlier: tuple[EarlierCredits, ...] = known.earlier_credits
-    was_there = not earlier or earlier[-1].until_ms < now_ms
-    if given.credits != known.credits and was_there:  # else what it gave was there for no time at all
-        earlier = (*earlier, EarlierCredits(until_ms=now_ms, credits=known.credits))[-EARLIER_MAX:]
+    if given.credits != known.credits:
+        # A clock that stepped back may have left changes that are to come: from now on it gives what is written now.
+        past: list[EarlierCredits] = [each for each in earlier if each.until_ms < now_ms]
+        until_now = EarlierCredits(until_ms=now_ms, credits=known.credits_at(now_ms - 1))
+        earlier = (*past, until_now)[-EARLIER_MAX:]
     return given.model_copy(update={"version": known.version + 1, "earlier_credits": earlier})
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from headgate import keys, wire
+from headgate.amounts import AmountOutOfRange, add
 from headgate.cache import Catalog, State
 from headgate.calls import Verb
 from headgate.errors import Conflict, InvalidInput, NotFound
@@ -155,6 +156,14 @@ def _require_room(
             "void one, or let one expire"
         )
         raise InvalidInput.of("grant.currency", request.currency, rule)
+    total = request.amount
+    for each in given:
+        if not _has_ended(each, now_ms):
+            try:
+                total = add(total, each.amount)
+            except AmountOutOfRange as error:
+                rule = f"together with the wallet's other grants it can't be counted exactly: {error}"
+                raise InvalidInput.of("grant.amount", request.amount, rule) from None
 
 
 def _documents(wallet: bytes, given: Sequence[Grant], now_ms: int) -> dict[bytes, bytes]:

@@ -154,7 +154,7 @@ def _not_countable(prepared: PreparedRequest, usage: Usage) -> HeadgateError | N
     request, denial = usage.request, prepared.account.denial
     if denial is DeniedReason.CUSTOMER_NOT_FOUND:
         return NotFound("customer", request.customer)
-    if denial is DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND:
+    if prepared.account.lacks_resource:
         return NotFound("customer resource", str(request.resource), within=f"of customer {request.customer!r}")
     if request.feature is None and prepared.currency is None:
         return NotFound("currency", str(request.currency))

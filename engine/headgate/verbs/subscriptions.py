@@ -26,6 +26,7 @@ from headgate.model.subscription import (
     SubscriptionContent,
     Subscriptions,
     SubscriptionUpsert,
+    TrialEndBehavior,
 )
 from headgate.model.terms import INSTANT_MAX_MS
 from headgate.periods import Cadence, Schedule
@@ -211,12 +212,13 @@ def _require_same_life(present: Subscription, after: Subscription, upsert: Subsc
 
 
 def _earlier_after(present: Subscription, after: Subscription, now_ms: int) -> tuple[EarlierContent, ...]:
-    content = {name: getattr(present, name) for name in _CONTENT}
-    if content == {name: getattr(after, name) for name in _CONTENT}:
+    if all(getattr(present, name) == getattr(after, name) for name in _CONTENT):
         return present.earlier
-    if present.earlier and now_ms <= present.earlier[-1].until_ms:
-        return present.earlier  # what it was until that instant is known, and it was nothing else after it
-    return (*present.earlier, EarlierContent(until_ms=now_ms, **content))[-EARLIER_MAX:]
+    # A clock that stepped back may have left changes that are to come: from now on it is what it is made now.
+    past = [each for each in present.earlier if each.until_ms < now_ms]
+    until_now = present.content_at(now_ms - 1)
+    content = {name: getattr(until_now, name) for name in _CONTENT}
+    return (*past, EarlierContent(until_ms=now_ms, **content))[-EARLIER_MAX:]
 
 
 def _require_instants(after: Subscription) -> None:
@@ -228,6 +230,12 @@ def _require_instants(after: Subscription) -> None:
         for name, value in ends.items()
         if value is not None and value <= after.start_ms
     ]
+    trial_end_ms, end_ms = after.trial_end_ms, ends.get("end_ms")
+    if trial_end_ms is not None and end_ms is not None and trial_end_ms > end_ms:
+        problems.append(Problem("subscription.trial_end_ms", trial_end_ms, f"must not be after the end, {end_ms}"))
+    if trial_end_ms is None and after.trial_end_behavior is TrialEndBehavior.CANCEL_SUBSCRIPTION:
+        rule = "goes with a trial_end_ms: without a trial there is none that could end"
+        problems.append(Problem("subscription.trial_end_behavior", after.trial_end_behavior.value, rule))
     if problems:
         raise InvalidInput(problems)
 

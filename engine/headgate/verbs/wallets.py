@@ -41,10 +41,9 @@ def wallet(state: State, customer: str, currency: str, resource: str | None) -> 
 
 
 def _missing(prepared: PreparedRequest, request: Request) -> NotFound | None:
-    denial = prepared.account.denial
-    if denial is DeniedReason.CUSTOMER_NOT_FOUND:
+    if prepared.account.denial is DeniedReason.CUSTOMER_NOT_FOUND:
         return NotFound("customer", request.customer)
-    if denial is DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND:
+    if prepared.account.lacks_resource:
         return NotFound("customer resource", str(request.resource), within=f"of customer {request.customer!r}")
     return NotFound("currency", str(request.currency)) if prepared.wallet is None else None
 
