@@ -21,6 +21,7 @@ from pathlib import Path
 import redis
 from bench_credits import CREDITS_ENVIRONMENT, SAMPLE, WALLETS, calls_a_consume, measure_edits, write_wallets
 from bench_customers import ENVIRONMENT, BenchCustomer, write_catalog, write_customer
+from bench_holds import HOLDS, KEYS, bytes_a_hold, bytes_a_key, measure_times
 from bench_library import PATIENT, measure_loading, measure_tasks, measure_threads, run_storm
 from bench_scripts import WINDOW, ScriptBench, ScriptTimes
 from bench_servers import Binary, find_binaries, running
@@ -46,6 +47,7 @@ class Plan:
     library_rounds: int
     library_calls: int
     edit_rounds: int
+    hold_rounds: int
 
     @property
     def largest(self) -> int:
@@ -56,12 +58,12 @@ class Plan:
     def steps(self) -> int:
         """How far the progress bar goes for one server."""
         of_customers = (len(self.sizes) + len(WALLETS)) * (self.script_rounds + 1)
-        return of_customers + self.load_rounds + 2 * self.library_rounds + self.edit_rounds + 3
+        return of_customers + self.load_rounds + 2 * self.library_rounds + self.edit_rounds + self.hold_rounds + 4
 
 
 SIZES = (SMALL, MIDDLE, 1_000, 100_000)
-FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30)
-QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8)
+FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30, 30)
+QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Bench:
             self._measure_scripts(engine, customers)
             self._measure_bytes(customers)
             self._measure_loading(engine, customers)
+            self._measure_holds(engine, customers[MIDDLE])
             self._measure_library(engine, customers[MIDDLE])
         self._measure_credits()
         self._measure_edits()
@@ -223,6 +226,22 @@ class Bench:
         ):
             detail = f"{middle(each.ours):,.0f}/s ÷ {middle(each.bare):,.0f}/s"
             self._row(name, f"{title} ÷ redis-py EVALSHA `return 1`", each.ratio, None, detail)
+
+    def _measure_holds(self, engine: Headgate, customer: BenchCustomer) -> None:
+        self._say("reserve, settle, and a key")
+        times = measure_times(engine, self._client, customer, rounds=self._plan.hold_rounds, advance=self._advance)
+        for name, title, each in (
+            ("reserve", "reserve", times.reserve_us),
+            ("settle", "settle", times.settle_us),
+            ("keyed", "consume under an idempotency key", times.keyed_us),
+        ):
+            detail = f"{middle(each):.1f} µs ÷ {middle(times.consume_us):.1f} µs"
+            self._row(f"{name}_cost", f"{title} ÷ consume", times.against_consume(each), None, detail)
+        self._say("writing holds and keys")
+        of_hold = bytes_a_hold(engine, self._client, customer, holds=HOLDS)
+        self._row("bytes_a_hold", f"bytes a hold over 4 constraints, {HOLDS:,} open", of_hold, 450)
+        self._row("bytes_a_key", f"bytes an idempotency key, {KEYS:,} of them", bytes_a_key(self._client), 96)
+        self._advance()
 
     def _measure_credits(self) -> None:
         self._say("writing wallets")

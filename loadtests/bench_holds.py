@@ -22,6 +22,7 @@ from headgate.keys import Keyspace
 from headgate.settings import PARTITIONS_DEFAULT
 
 CALLS = 30
+HOLDS = 1_000
 KEYS = 1_000_000
 KEYS_A_COMMAND = 500
 HOURS, GENERATION = 168, 1

@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One line of one file, what to put in its place, and what would go wrong with it."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    why: str
-
+from mutation import NOTHING, Mutant
+from mutations_of_holds import MUTANTS_OF_HOLDS
 
 GUARD, DECISION, CARE = "lua/lib/guard.lua", "lua/lib/decision.lua", "lua/lib/with_care.lua"
 COUNTERS, AMOUNTS, CONSUME, TALLY = (
@@ -37,7 +26,6 @@ CONFIGURED = (
 VERSION_WRITTEN = "call('HSET', usage, '@v', new_version, '@n', next_number)"
 NEWER = "if current_high > high or (current_high == high and current_low >= low) then return { STALE, current } end"
 STEPS = "local sum = (math.floor(a * 100000 + 0.5) + math.floor(b * 100000 + 0.5)) / 100000"
-NOTHING = "do end -- left out"
 
 MUTANTS = (
     Mutant("no stamp", GUARD, STAMP, NOTHING, "a changed limit is served until somebody says so"),
@@ -431,4 +419,5 @@ MUTANTS = (
         NOTHING,
         "only the wallet counts",
     ),
+    *MUTANTS_OF_HOLDS,
 )

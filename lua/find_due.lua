@@ -14,7 +14,7 @@
 -- ERRORS
 --   (none)
 -- COST
---   TIME, ZRANGEBYSCORE, HGET: 2 calls, and 1 for each hold, O(holds)
+--   TIME, ZRANGEBYSCORE, HMGET: 3 calls, O(holds)
 -- @include lib/statuses
 -- @include lib/clock
 
@@ -25,8 +25,9 @@ local _, given_now_ms = struct.unpack('<dd', moment)
 local now_ms = clock_now_ms(call, given_now_ms)
 local ids = { hold }
 if hold == '' then ids = call('ZRANGEBYSCORE', due, '-inf', now_ms, 'LIMIT', 0, most) end
+local records = ids[1] and call('HMGET', holds, unpack(ids))
 local reply = { DONE, now_ms }
-for _, id in ipairs(ids) do
-  reply[#reply + 1], reply[#reply + 2] = id, call('HGET', holds, id) or ''
+for index, id in ipairs(ids) do
+  reply[index * 2 + 1], reply[index * 2 + 2] = id, records[index] or ''
 end
 return reply

@@ -38,12 +38,9 @@ local not_after_ms, given_now_ms = struct.unpack('<dd', moment)
 local now_ms = clock_now_ms(call, given_now_ms)
 if now_ms > not_after_ms then return { LATE, now_ms } end
 
-local taken, ids, groups = {}, {}, {}
-local function take_back(place, amount)
-  if amount > 0 then taken[place] = add(taken[place] or 0, amount) or taken[place] end
-end
-
-for _, group in ipairs(cmsgpack.unpack(freed)) do
+local ids, groups, shapes = {}, {}, cmsgpack.unpack(freed)
+for _, group in ipairs(shapes) do
+  group.amounts, group.parts = { 0, 0 }, {}
   for index = 4, #group do
     ids[#ids + 1], groups[#ids + 1] = group[index], group
   end
@@ -51,22 +48,39 @@ end
 local known = ids[1] and call('HMGET', holds, unpack(ids))
 local gone = call('ZRANGEBYSCORE', ended, '-inf', now_ms, 'LIMIT', 0, RECORDS_MAX)
 
+-- What is held is summed up for each group; what no number holds is not taken back.
 local count, written, ends, closed, later = 0, {}, {}, {}, {}
 for index, id in ipairs(ids) do
-  local record = known[index] and cmsgpack.unpack(known[index])
+  local packed = known[index]
+  local record = packed and cmsgpack.unpack(packed)
   if record and record[1] == OPEN and record[2] > now_ms then
     later[#later + 1], later[#later + 2] = record[2], id
   else
     closed[#closed + 1] = id
     if record and record[1] == OPEN then
-      local places, sections, of_grants = unpack(groups[index], 1, 3)
-      for at, place in ipairs(places) do take_back(place, record[4 + sections[at]]) end
-      for rank, place in ipairs(of_grants) do take_back(place, struct.unpack('<d', record[10], rank * 8 - 7)) end
-      record[1], record[3] = EXPIRED, now_ms
+      local group = groups[index]
+      local amounts, parts, ranks = group.amounts, group.parts, #group[3]
+      for section = 1, 2 do amounts[section] = add(amounts[section], record[4 + section]) or amounts[section] end
+      for rank = 1, ranks do
+        local part = struct.unpack('<d', record[10], rank * 8 - 7)
+        parts[rank] = add(parts[rank] or 0, part) or parts[rank]
+      end
       count = count + 1
-      written[count * 2 - 1], written[count * 2] = id, cmsgpack.pack(record)
+      written[count * 2 - 1], written[count * 2] = id, expired(packed)
       ends[count * 2 - 1], ends[count * 2] = now_ms + KEPT_MS, id
     end
+  end
+end
+
+local taken = {}
+for _, group in ipairs(shapes) do
+  local amounts, parts, sections, of_grants = group.amounts, group.parts, group[2], group[3]
+  for at, place in ipairs(group[1]) do
+    local amount = amounts[sections[at]]
+    taken[place] = add(taken[place] or 0, amount) or taken[place]
+  end
+  for rank, place in ipairs(of_grants) do
+    taken[place] = add(taken[place] or 0, parts[rank] or 0) or taken[place]
   end
 end
 
@@ -78,7 +92,7 @@ for index = 1, #layout do
   local changed = {}
   for offset = 1, size do
     place = place + 1
-    if taken[place] and values[offset] then
+    if values[offset] and taken[place] > 0 then
       changed[#changed + 1] = ARGV[field + offset - 1]
       changed[#changed + 1] = write_counter(without_hold(values[offset], taken[place]))
     end

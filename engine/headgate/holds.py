@@ -24,7 +24,7 @@ from headgate.prepare import NO_PURSE, Place, PreparedRequest
 
 NO_WALLET: Final = 0
 FREED_MAX: Final = 256
-"""How many holds one call frees: so few that no other caller of the server waits for long."""
+"""How many holds one call frees, and records one drops: so few that no other caller of the server waits for long."""
 
 Constraints = tuple[tuple[Place, int], ...]
 Grants = tuple[tuple[Place, str], ...]
@@ -166,7 +166,7 @@ def details_of(
 
 def fingerprint(*parts: object) -> bytes:
     """Eight bytes that tell one request from another."""
-    return hashlib.blake2b(msgpack.packb(parts, default=str), digest_size=8).digest()
+    return hashlib.blake2b(msgpack.packb(parts, unicode_errors="surrogatepass"), digest_size=8).digest()
 
 
 def reserve_call(

@@ -171,12 +171,11 @@ async def test_k3_a_refused_request_burns_no_key(target: Target) -> None:
     before = target.dump()
     asked: list[dict[str, Any]] = [{"feature": TOKENS, "dimensions": ANN}, {"currency": CREDITS}]
     for each in asked:
-        assert not (await engine.consume(ACME, **each, amount=5_000, idempotency_key=KEY)).granted
+        assert not await engine.consume(ACME, **each, amount=5_000, idempotency_key=KEY)
     assert not (await engine.consume("cus-nobody", feature=TOKENS, idempotency_key=KEY)).granted
     assert target.dump() == before
 
-    first = await consume(engine, amount=7)
-    assert (first.granted, first.repeated) == (True, False)
+    assert (await consume(engine, amount=7)).repeated is False
 
 
 async def test_a_refused_request_is_granted_under_its_key_once_there_is_room(engine: AsyncHeadgate) -> None:
@@ -249,7 +248,8 @@ async def test_k5_another_request_under_a_key_is_a_conflict_and_writes_nothing(t
 async def test_k6_what_means_the_same_is_the_same_request(engine: AsyncHeadgate) -> None:
     await found(engine)
     await engine.consume(ACME, feature=TOKENS, amount=5, dimensions={"userId": "42", "x": True}, idempotency_key=KEY)
-    for dimensions in ({"x": "true", "userId": 42.0}, {"userId": 42, "x": True}):
+    alike: list[dict[str, Any]] = [{"x": "true", "userId": 42.0}, {"userId": 42, "x": True}]
+    for dimensions in alike:
         again = await engine.consume(ACME, feature=TOKENS, amount=5.0, dimensions=dimensions, idempotency_key=KEY)
         assert again.repeated
 
@@ -528,14 +528,6 @@ async def test_k17_a_client_can_make_a_key_for_every_call(target: Target, verb: 
     await engine.report_many([UsageRecord(ACME, TOKENS, 5, dimensions=ANN)])
     assert (await used(engine))["user-ann"] == 60
     assert engine.metrics["outcomes_unknown"] == 0
-
-
-async def test_a_key_that_is_given_goes_before_one_that_the_client_would_make(target: Target, verb: Do) -> None:
-    engine = target.open(exactly_once=True)
-    await found(engine)
-    assert not (await verb(engine)).repeated
-    assert (await verb(engine)).repeated
-    assert (await verb(target.engine)).repeated
 
 
 async def test_a_denial_of_a_client_that_makes_keys_is_a_denial(target: Target) -> None:

@@ -340,6 +340,15 @@ async def test_the_same_request_under_the_same_id_is_the_same_reservation(
     assert await numbers(engine) == everywhere(30, 0)
 
 
+async def test_a_dimension_is_the_same_however_its_value_is_written(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    for number, (value, same) in enumerate(((42, 42.0), (True, "true"), ("\ud800", "\ud800"))):
+        made = await hold(engine, 5, id=f"job-{number}", dimensions={"teamId": value})
+        again = await hold(engine, 5, id=made.id, dimensions={"teamId": same})
+        assert again.reservation == await engine.reservations.get(ACME, made.id)
+    assert (await numbers(engine))["account"] == (0, 15)
+
+
 @pytest.mark.parametrize(
     "other",
     [

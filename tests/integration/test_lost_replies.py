@@ -41,8 +41,8 @@ SETTINGS: Final = Settings(partitions=4, listen=False, deadline_ms=60_000, setup
 CUSTOMERS: Final = ("cus-0", "cus-1", "cus-2")
 OPEN, TIGHT, CREDITS, COINS = "feature-open", "feature-tight", "credits", "coins"
 ANN: Final = {"userId": "user-ann"}
-LIMIT: Final = 60
-"""Of the tight feature, and of the wallet of coins: for about half of what is asked."""
+LIMIT: Final = 20
+"""Of the tight feature, and of the wallet of coins: for less than what is asked."""
 
 T = TypeVar("T")
 
@@ -283,7 +283,7 @@ def test_with_keys_and_ids_the_totals_are_what_was_acknowledged_to_the_unit(plac
     assert len(place.proxy.lost) > count / 4  # it was rough,
     assert len(ran) > len(place.proxy.lost) / 3  # and by far not only for what never ran
     assert outcomes.refused > 0
-    assert outcomes.repeated > len(ran) / 4
+    assert outcomes.repeated > len(ran) / 10
 
 
 WRITES: Final = ("consume", "report", "consume_credits", "report_credits")
@@ -319,7 +319,7 @@ def test_without_keys_nothing_is_counted_twice_and_each_cut_write_is_unknown(pla
     place.stop_cutting()
     cut_writes = [lost for lost in place.proxy.lost if is_write(lost)]
     statuses = Counter(status_of(lost.reply) for lost in cut_writes if lost.reply is not None)
-    assert set(statuses) <= {Status.GRANTED, Status.REFUSED, Status.DONE}
+    assert set(statuses) == {Status.GRANTED, Status.REFUSED, Status.DONE}
     assert len(outcomes.unknown) == len(cut_writes) > count / 5
     assert len(outcomes.acknowledged) + outcomes.refused + len(outcomes.unknown) == count
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fractions import Fraction
 
+from headgate.client.async_holds import AsyncHold
+from headgate.client.sync_holds import Hold
 from headgate.model.credits import Grant, GrantState, GrantStatus, Wallet
 from headgate.model.decision import Decision, Receipt
 from headgate.model.packages import Addon, Plan
+from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.model.subscription import Subscription
 from headgate.model.tree import Tree as EngineTree
 from headgate.model.tree import TreeNode
@@ -61,10 +64,11 @@ def differences(answer: object, expected: object, path: str = "") -> Iterator[st
 
 
 def wrong_rests(answer: object) -> Iterator[str]:
-    """Name each constraint of a decision whose rest is not its limit less what was used, as decimals."""
-    for state in answer.constraints if isinstance(answer, Decision) else ():
-        if state.limit is not None and max(state.limit, state.used) < FRACTION_BELOW:
-            rest = float(exact(state.limit) - exact(state.used))
+    """Name each constraint of a decision whose rest is not its limit less what was used and is held, as decimals."""
+    decision = answer.decision if isinstance(answer, Reservation) else answer
+    for state in decision.constraints if isinstance(decision, Decision) else ():
+        if state.limit is not None and max(state.limit, state.used + state.held) < FRACTION_BELOW:
+            rest = float(exact(state.limit) - exact(state.used) - exact(state.held))
             if state.left != rest:
                 yield f"{state.name}.left: the engine says {state.left!r}, decimals say {rest!r}"
 
@@ -75,8 +79,8 @@ def wrong_credits(wallet: Wallet, ledger: Sequence[GrantState]) -> Iterator[str]
         parts = each.left, each.held, each.consumed, each.expired, each.voided
         if sum(map(exact, parts)) != exact(each.amount):
             yield f"{each.id}: {each.amount} is not the sum of {parts}"
-        if not each.consumed >= 0:
-            yield f"{each.id}: {each.consumed} consumed"
+        if not (each.consumed >= 0 and each.held >= 0):
+            yield f"{each.id}: {each.consumed} consumed, {each.held} held"
     live = [each for each in ledger if each.status is GrantStatus.ACTIVE]
     if sorted(live, key=lambda each: each.id) != sorted(wallet.grants, key=lambda each: each.id):
         yield f"the wallet has {wallet.grants}, the ledger {live}"
@@ -93,6 +97,10 @@ def comparable(answer: object) -> object:
         return replace(answer, entities=tuple(ordered))
     if isinstance(answer, EngineTree):
         return Tree(answer.account, tuple(map(_node, answer.roots)))
+    if isinstance(answer, Hold | AsyncHold):
+        return comparable(answer.reservation)
+    if isinstance(answer, Reservation) and answer.status is ReservationStatus.REFUSED:
+        return replace(answer, currency=None, credits=0.0, expires_at_ms=0, metadata={})  # nothing of it was made
     if isinstance(answer, Plan | Addon):
         return answer.id, answer.version
     if isinstance(answer, Subscription):

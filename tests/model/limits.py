@@ -92,12 +92,17 @@ class Limits(Wallets):
 
     def judge(self, constraint: Constraint, amount: Fraction) -> bool | None:
         """Whether the amount fits; None where the sum is no number that may be stored."""
-        after = total(self.used(constraint), amount)
+        taken = total(self.used(constraint), self.weighs(constraint.slot))
+        after = None if taken is None else total(taken, amount)
         if after is None:
             return None
         if constraint.hard_limit is not None and not self.fits(after, constraint.hard_limit):
             return False
         return True if after <= WHOLE_MAX else None
+
+    def weighs(self, slot: Slot) -> Fraction:
+        """What of a limit is held for somebody."""
+        return slot.held
 
     def reason(self, refusing: Sequence[Limit]) -> DeniedReason:
         """Name what refuses: the account level first, then the wallet, whichever constraint has least left."""
@@ -187,8 +192,11 @@ class Limits(Wallets):
         return self.stands_at(constraint.slot, constraint.period).used
 
     def count(self, constraint: Constraint, amount: Fraction) -> None:
-        stands = self.stands_at(constraint.slot, constraint.period)
-        constraint.slot.counter = Counter(stands.start_ms, stands.used + amount)
+        slot, stands = constraint.slot, self.stands_at(constraint.slot, constraint.period)
+        if slot.counter is not None and stands.start_ms < slot.counter.start_ms:  # a wild clock's
+            slot.into[stands.start_ms] = slot.into.pop(slot.counter.start_ms, Fraction(0))
+        slot.into[stands.start_ms] = slot.into.get(stands.start_ms, Fraction(0)) + amount
+        slot.counter = Counter(stands.start_ms, stands.used + amount)
 
     def change(self, constraint: Constraint, amount: Fraction, dated_ms: int | None) -> Fraction:
         """What of a reported amount reaches a counter; raises OutOfRange where the sum is no number."""
@@ -224,7 +232,7 @@ class Limits(Wallets):
             limit=None if constraint.limit is None else float(constraint.limit),
             is_soft=constraint.is_soft,
             used=float(self.used(constraint)),
-            held=0.0,
+            held=float(constraint.slot.held),
             granted=self.allows(constraint, amount),
             period=constraint.period,
             cadence=constraint.cadence,
@@ -242,7 +250,7 @@ class Limits(Wallets):
             limit=float(granted),
             is_soft=wallet.is_soft,
             used=float(used),
-            held=0.0,
+            held=float(sum((each.slot.held for each in wallet.grants), Fraction(0))),
             granted=self.satisfied(wallet, amount),
             period=ALWAYS,
             cadence=None,
@@ -257,7 +265,7 @@ class Limits(Wallets):
     def limits(self, demand: Demand) -> list[Limit]:
         """The hard limits in the way of a request, with what is to fit."""
         found = [
-            Limit(each.limit - self.used(each), each.place, self.state(each, demand.of(each)))
+            Limit(each.limit - self.used(each) - each.slot.held, each.place, self.state(each, demand.of(each)))
             for each in self.constraints(demand)
             if each.hard_limit is not None and each.limit is not None
         ]

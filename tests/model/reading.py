@@ -21,7 +21,7 @@ from headgate.model.entitlement import (
 from headgate.periods import ALWAYS, ResetPeriod, reset_schedule
 from model.commerce import Access
 from model.exact import exact
-from model.limits import Limits
+from model.holding import Holding
 from model.wallets import LiveWallet
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,7 +31,7 @@ def moment(at_ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=at_ms)
 
 
-class Reading(Limits):
+class Reading(Holding):
     """The state of `Limits`, as it is read. Budgets of entities are not looked at."""
 
     def entitlement(
@@ -90,6 +90,8 @@ class Reading(Limits):
                 reason = DeniedReason.INSUFFICIENT_CREDITS
         if not self.allows(account, amount):
             reason = DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT
+        if reason is not None and self.free_due(blank.customer):
+            return self._metered(blank, feature, access, amount)
         schedule = None
         if terms.reset_period is not None:
             schedule = reset_schedule(
@@ -102,6 +104,7 @@ class Reading(Limits):
             is_unlimited=access.is_unlimited,
             has_soft_limit=access.is_soft,
             current_usage=float(self.used(account)),
+            held=float(account.slot.held),
             reset_period=None if terms.reset_period is None else ResetPeriod(terms.reset_period),
             usage_period_anchor=None if schedule is None else moment(schedule.anchor_ms),
             usage_period_start=None if period is None else moment(period.start_ms),

@@ -16,12 +16,17 @@ class Counter:
 
 
 class Slot:
-    """The place of one counter. It is itself under every copy of a configuration."""
+    """The place of one counter, and what is held there. It is itself under every copy of a configuration.
 
-    __slots__ = ("counter",)
+    `into` has what was ever counted, by the start of the period that it was counted in.
+    """
+
+    __slots__ = ("counter", "held", "into")
 
     def __init__(self) -> None:
         self.counter: Counter | None = None
+        self.held = Fraction(0)
+        self.into: dict[int, Fraction] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Slot:
         return self
@@ -157,7 +162,47 @@ class GrantRecord:
 
     @property
     def left(self) -> Fraction:
-        return self.amount - self.slot.total
+        return self.amount - self.slot.total - self.slot.held
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one reservation holds in one place, and the period that the counter was at; None where it has none."""
+
+    slot: Slot
+    held: Fraction
+    start_ms: int | None = None
+    is_paid_in: bool = False
+
+
+@dataclass(slots=True)
+class HoldRecord:
+    """A reservation: what was asked for, where it is held, and what became of it. `rate` is what a unit cost then.
+
+    `from_ms` is when its record may be dropped at the earliest, `gone_ms` when the next sweep drops it.
+    """
+
+    id: str
+    request: tuple[Any, ...]
+    feature: str | None
+    currency: str | None
+    resource: str | None
+    amount: Fraction
+    rate: Fraction | None
+    expires_ms: int
+    metadata: dict[str, str]
+    counters: list[Part] = field(default_factory=list)
+    grants: list[Part] = field(default_factory=list)
+    overdraft: Slot | None = None
+    is_held: bool = True
+    status: str = "OPEN"
+    settled: Fraction = Fraction(0)
+    from_ms: int | None = None
+    gone_ms: int | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        return [*self.counters, *self.grants]
 
 
 @dataclass(slots=True)
@@ -198,3 +243,4 @@ class CustomerRecord:
     account: dict[tuple[str, str | None], Slot] = field(default_factory=dict)
     overdrafts: dict[tuple[str, str | None], Slot] = field(default_factory=dict)
     recurring: dict[tuple[str | None, str, str, str, int], Slot] = field(default_factory=dict)
+    holds: dict[str, HoldRecord] = field(default_factory=dict)

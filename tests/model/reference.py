@@ -7,21 +7,27 @@ one of them is wrong. Each rule is a small method, for a broken model to overrid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from headgate.errors import BatchIncomplete, HeadgateError, NotFound, OutOfRange
+from headgate.errors import BatchIncomplete, Conflict, HeadgateError, NotFound, OutOfRange
 from headgate.model.catalog import FeatureType
+from headgate.model.credits import Charge
 from headgate.model.decision import ConstraintState, Counted, Decision, DeniedReason, Receipt, UpdateBehavior
+from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.periods import ALWAYS, Period
 from model.commerce import Access
 from model.configuration import refused
-from model.exact import exact, rounded
+from model.exact import dimension_text, exact, rounded
 from model.limits import Constraint, Demand, Dimensions
 from model.reading import Reading
-from model.records import CustomerRecord, EntityRecord, of_currency
+from model.records import CustomerRecord, EntityRecord, HoldRecord, of_currency
+from model.wallets import Purse
+
+RETENTION_MS = 168 * 3_600_000
+LASTS_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,16 @@ class Tree:
     roots: tuple[Node, ...]
 
 
+Writes = Callable[[Demand, Purse | None], tuple[Charge, ...]]
+"""What a verdict that grants writes; what it charges."""
+
+
 class Reference(Reading):
     """Every verb on the state that `Limits` keeps. `now_ms` is set from outside, forward and back."""
+
+    def __init__(self, now_ms: int) -> None:
+        super().__init__(now_ms)
+        self.seen: dict[tuple[str, str, str | None, int], tuple[Any, ...]] = {}
 
     def demand(self, asked: Asked, amount: Fraction, access: Access, dimensions: Dimensions | None) -> Demand:
         """What a request is counted on: the feature, and what it is paid in; or a currency alone."""
@@ -91,7 +105,7 @@ class Reference(Reading):
         asked = Asked.one(customer, feature, currency, resource)
         access = self.access_to(asked)
         mismatch = self.mismatch(asked, access, requested_values)
-        return self._decide(asked, exact(requested_usage), access, dimensions, mismatch, counts=False)
+        return self._decide(asked, exact(requested_usage), access, dimensions, mismatch)
 
     def consume(
         self,
@@ -102,13 +116,107 @@ class Reference(Reading):
         resource: str | None = None,
         amount: float = 1,
         dimensions: Dimensions | None = None,
+        key: str | None = None,
     ) -> Decision:
-        """Answer, and count the amount on every constraint if all of them allow it."""
+        """Answer, and count the amount on every constraint if all of them allow it. Under a key, once."""
         asked = Asked.one(customer, feature, currency, resource)
-        access, mismatch = self.access_to(asked), None
-        if feature is not None and access.denial is None and not self.features[feature].is_metered:
-            mismatch = DeniedReason.FEATURE_TYPE_MISMATCH
-        return self._decide(asked, exact(amount), access, dimensions, mismatch, counts=True)
+        access, request = self.access_to(asked), (feature, currency, resource, exact(amount), same_named(dimensions))
+        mismatch = self._metered_only(asked, access)
+        if self.is_known("consume", customer, key, request):
+            return self._repeated(asked, exact(amount), access, dimensions, mismatch)
+        decision = self._decide(asked, exact(amount), access, dimensions, mismatch, self._consume)
+        if decision.granted or self.burns_when_refused():
+            self.remember("consume", customer, key, request)
+        return decision
+
+    def _metered_only(self, asked: Asked, access: Access) -> DeniedReason | None:
+        if asked.feature is None or access.denial is not None or self.features[asked.feature].is_metered:
+            return None
+        return DeniedReason.FEATURE_TYPE_MISMATCH
+
+    def _consume(self, demand: Demand, purse: Purse | None) -> tuple[Charge, ...]:
+        charges = purse.charges() if purse else ()
+        for each in self.constraints(demand):
+            self.count(each, demand.of(each))
+        if purse:
+            purse.write()
+        return charges
+
+    def reserve(
+        self,
+        customer: str,
+        *,
+        id: str,
+        feature: str | None = None,
+        currency: str | None = None,
+        resource: str | None = None,
+        amount: float = 1,
+        dimensions: Dimensions | None = None,
+        expires_in: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Reservation:
+        """Answer, and hold the amount on every constraint if all of them allow it. An id that is known is a repeat."""
+        asked, lasts_ms = Asked.one(customer, feature, currency, resource), lasts(expires_in)
+        told = feature, currency, resource, exact(amount), same_named(dimensions), lasts_ms, dict(metadata or {})
+        known = self.customers[customer].holds.get(id) if customer in self.customers else None
+        if known is not None:
+            if known.request != told:
+                raise Conflict(f"reservation {id!r}")
+            return self.reservation(customer, known)
+        access = self.access_to(asked)
+        rate = None if access.rate is None or feature is None else access.rate.amount
+        paid_in = currency if access.rate is None else access.rate.currency
+        expires_ms = self.now_ms + lasts_ms
+        record = HoldRecord(
+            id, told, feature, paid_in, resource, exact(amount), rate, expires_ms, dict(metadata or {})
+        )
+
+        mismatch = self._metered_only(asked, access)
+        decision = self._decide(
+            asked, exact(amount), access, dimensions, mismatch, lambda demand, _: self.hold(record, demand)
+        )
+        if decision.granted:
+            self.customers[customer].holds[id] = record
+        made = replace(self.reservation(customer, record), decision=decision)
+        return made if decision.granted else replace(made, status=ReservationStatus.REFUSED)
+
+    # --- idempotency keys -------------------------------------------------------------------------------------------
+
+    def is_known(self, kind: str, customer: str, key: str | None, request: tuple[Any, ...]) -> bool:
+        """Whether a request was carried out under its key; raises Conflict where another one was.
+
+        Keys are kept in generations: the present one, the one before, and, where the clock stepped back, the next.
+        """
+        generation = self.now_ms // RETENTION_MS
+        for each in (generation, generation - 1, generation + 1):
+            known = self.seen.get((kind, customer, key, each))
+            if known is not None and known != request:
+                raise Conflict(f"key {key!r}")
+            if known is not None:
+                return True
+        return False
+
+    def remember(self, kind: str, customer: str, key: str | None, request: tuple[Any, ...]) -> None:
+        if key is not None:
+            self.seen[kind, customer, key, self.now_ms // RETENTION_MS] = request
+
+    def burns_when_refused(self) -> bool:
+        return False
+
+    def _repeated(
+        self,
+        asked: Asked,
+        amount: Fraction,
+        access: Access,
+        dimensions: Dimensions | None,
+        mismatch: DeniedReason | None,
+    ) -> Decision:
+        """The first outcome, which was a grant, with the numbers of now."""
+        decision = self._without_numbers(asked, amount, access, dimensions, mismatch)
+        if decision.granted:
+            demand = self.demand(asked, Fraction(0), access, dimensions)
+            decision = self._with_numbers(decision, demand, dimensions)
+        return replace(decision, granted=True, reason=None, repeated=True)
 
     def access_to(self, asked: Asked) -> Access:
         """What the account level says before any number is looked at. Credits need no subscription."""
@@ -134,40 +242,42 @@ class Reference(Reading):
         access: Access,
         dimensions: Dimensions | None,
         mismatch: DeniedReason | None,
-        *,
-        counts: bool,
+        write: Writes | None = None,
     ) -> Decision:
+        """Decide, and write what is granted. Who would be refused has first freed for them what has expired."""
         decision = self._without_numbers(asked, amount, access, dimensions, mismatch)
         if not decision.granted or (asked.feature is not None and not self.features[asked.feature].is_metered):
             return decision
         demand = self.demand(asked, amount, access, dimensions)
-        wallet, account = demand.wallet, demand.account
         verdicts = [self.judge(each, demand.of(each)) for each in self.constraints(demand)]
-        granted = False not in verdicts and (wallet is None or self.satisfied(wallet, demand.credits))
+        granted = False not in verdicts and (demand.wallet is None or self.satisfied(demand.wallet, demand.credits))
+        if not granted and self.free_due(asked.customer):
+            return self._decide(asked, amount, access, dimensions, mismatch, write)
         if granted and None in verdicts:
             raise OutOfRange(f"{asked}: {amount}")
 
         refusing = [each for each in self.limits(demand) if not each.state.granted]
-        purse = self.after(wallet, demand.credits) if wallet is not None and granted else None
-        charges = purse.charges() if purse and counts else ()
-        if granted and counts:
-            for each in self.constraints(demand):
-                self.count(each, demand.of(each))
-            if purse:
-                purse.write()
+        purse = self.after(demand.wallet, demand.credits) if demand.wallet is not None and granted else None
+        if granted and write is not None:
+            charges = write(demand, purse)
             demand = replace(demand, units=Fraction(0), credits=Fraction(0))
+            decision = replace(decision, charges=charges)
+        decision = self._with_numbers(decision, demand, dimensions)
+        if granted:
+            return decision
+        return replace(decision, granted=False, reason=self.reason(refusing), binding=self.binding(refusing))
+
+    def _with_numbers(self, decision: Decision, demand: Demand, dimensions: Dimensions | None) -> Decision:
+        wallet, account = demand.wallet, demand.account
         shown = [tuple(self.state(each, demand.of(each)) for each in chain) for chain in demand.chains]
         return replace(
             decision,
-            granted=granted,
-            reason=None if granted else self.reason(refusing),
             account=None if account is None else self.state(account, demand.units),
             chains=tuple(shown) if dimensions else None,
-            binding=self.binding(self.limits(demand) if granted else refusing),
+            binding=self.binding(self.limits(demand)),
             currency=None if wallet is None else wallet.currency,
             credit=None if wallet is None else self.credit_state(wallet, demand.credits),
             wallet=None if wallet is None else self.wallet_state(wallet),
-            charges=charges,
         )
 
     def _without_numbers(
@@ -215,6 +325,7 @@ class Reference(Reading):
         behavior: str = "DELTA",
         dimensions: Dimensions | None = None,
         dated_ms: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Count on the account, once on every budget, and on the wallet; or set the account, and count the change."""
         amount, asked = exact(value), Asked.one(customer, feature, currency, resource)
@@ -232,11 +343,17 @@ class Reference(Reading):
         if behavior == "SET" and wallet is not None:
             raise refused("behavior", behavior)
 
-        demand = self.paid_here(demand, dated_ms)
-        changes = self._changes(demand, behavior, dated_ms)
-        purse = None if wallet is None else self.after(wallet, demand.credits, dated_ms)
+        request = feature, currency, resource, amount, behavior, same_named(dimensions), dated_ms
+        repeated = self.is_known("report", customer, key, request)
+        if repeated:
+            changes, purse = [(each, Fraction(0)) for each in self.constraints(demand)], None
+        else:
+            demand = self.paid_here(demand, dated_ms)
+            changes = self._changes(demand, behavior, dated_ms)
+            purse = None if wallet is None else self.after(wallet, demand.credits, dated_ms)
+            self.remember("report", customer, key, request)
         charges = purse.charges() if purse else ()
-        for each, applied in changes:
+        for each, applied in [] if repeated else changes:
             self.count(each, applied)
         if purse:
             purse.write()
@@ -253,6 +370,7 @@ class Reference(Reading):
             resource=resource,
             wallet=None if wallet is None else self.wallet_state(wallet),
             charges=charges,
+            repeated=repeated,
         )
 
     def paid_here(self, demand: Demand, dated_ms: int | None) -> Demand:
@@ -322,27 +440,41 @@ class Reference(Reading):
         """Entity, scope, used and left of each budget in the way of a request that has a limit."""
         chains = self.chains(self.customers[customer], [feature], dimensions)
         return [
-            (each.entity.id, each.scope, self.used(each), each.limit - self.used(each))
+            (each.entity.id, each.scope, self.used(each), each.limit - self.used(each) - each.slot.held)
             for each in self.counted_once(each for chain in chains for each in chain)
             if each.entity and each.limit is not None
         ]
 
     def tree(self, customer_id: str, *, feature: str) -> Tree:
-        """Every entity with its budgets for a feature, roots first, and the account level."""
+        """Every entity with its budgets for a feature and what it is paid in, roots first, and the account level."""
         if feature not in self.features:
             raise NotFound("feature", feature)
         if customer_id not in self.customers:
             raise NotFound("customer", customer_id)
         customer = self.customers[customer_id]
-        account = self.of_account(customer, feature, None, self.access(customer_id, feature, None))
-        return Tree(self.state(account, Fraction(0)), self._nodes(customer, feature, None))
+        access = self.access(customer_id, feature, None)
+        capabilities = [feature] if access.rate is None else [feature, of_currency(access.rate.currency)]
+        account = self.of_account(customer, feature, None, access)
+        return Tree(self.state(account, Fraction(0)), self._nodes(customer, capabilities, None))
 
-    def _nodes(self, customer: CustomerRecord, capability: str, parent: str | None) -> tuple[Node, ...]:
+    def _nodes(self, customer: CustomerRecord, capabilities: Sequence[str], parent: str | None) -> tuple[Node, ...]:
         def node(entity: EntityRecord) -> Node:
-            budgets = sorted(entity.budgets(capability).items(), key=lambda each: each[0])
-            constraints = [self.of_entity(entity, scope, each, capability) for scope, each in budgets]
+            constraints = [
+                self.of_entity(entity, scope, each, capability)
+                for capability in capabilities
+                for scope, each in sorted(entity.budgets(capability).items(), key=lambda each: each[0])
+            ]
             states = tuple(self.state(each, Fraction(0)) for each in constraints)
-            return Node(entity.id, entity.is_archived, states, self._nodes(customer, capability, entity.id))
+            return Node(entity.id, entity.is_archived, states, self._nodes(customer, capabilities, entity.id))
 
         children = [each for each in customer.entities.values() if each.parent == parent]
         return tuple(node(each) for each in sorted(children, key=lambda each: each.id))
+
+
+def same_named(dimensions: Dimensions | None) -> dict[str, str]:
+    """What of dimensions makes two requests the same: the text of each, in any order."""
+    return {name: dimension_text(value) for name, value in (dimensions or {}).items()}
+
+
+def lasts(expires_in: float | None) -> int:
+    return LASTS_MS if expires_in is None else int(expires_in * 1_000)

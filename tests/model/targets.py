@@ -121,3 +121,11 @@ class Awaited:
             return self._runner.run(wait())
 
         return call
+
+    def wait_for(self, answer: Any) -> Any:
+        """Wait for what a method of something gave that is not inside an `Awaited`."""
+
+        async def wait() -> Any:
+            return await answer
+
+        return self._runner.run(wait())

@@ -45,7 +45,7 @@ class Purse:
         self.overdraft = wallet.overdraft.total
 
     def left(self, grant: GrantRecord) -> Fraction:
-        return max(Fraction(0), grant.amount - self.used[grant.id])
+        return max(Fraction(0), grant.amount - self.used[grant.id] - grant.slot.held)
 
     def charges(self) -> tuple[Charge, ...]:
         """What was taken from each grant, in burn order, and added to overdraft."""
@@ -318,7 +318,7 @@ class Wallets(Commerce):
             priority=grant.priority,
             amount=float(grant.amount),
             consumed=float(grant.slot.total),
-            held=0.0,
+            held=float(grant.slot.held),
             effective_at_ms=grant.effective_ms,
             expires_at_ms=grant.expires_ms,
             subscription=grant.subscription,

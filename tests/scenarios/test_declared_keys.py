@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from guarded import GUARD, UNDECLARED, guarded_transport, load_guarded
+from headgate import Headgate
 from headgate.client.sync_transport import RedisTransport, knows_flags
 from headgate.clock import ManualClock
 from headgate.errors import Unavailable
@@ -55,6 +56,10 @@ def test_every_script_touches_declared_keys_only(place: Place, guarded: RedisTra
     assert engine.check(CUSTOMER, currency="credits", **team).granted
     assert engine.consume(CUSTOMER, currency="credits", amount=150, **team).granted
     engine.report(CUSTOMER, currency="credits", value=100, **team)
+    hold_and_end(place, engine, user)
+    engine.consume(CUSTOMER, feature=FEATURE, dimensions=user, idempotency_key="first")
+    engine.report(CUSTOMER, currency="credits", value=1, idempotency_key="second")
+    engine.consume("cus-none", feature=FEATURE, idempotency_key="third")
     engine.governance.archive(CUSTOMER, ["user-1"])
     engine.customers.revoke_entitlement(CUSTOMER, feature=FEATURE)
     entitle(engine, limit=10)
@@ -64,6 +69,45 @@ def test_every_script_touches_declared_keys_only(place: Place, guarded: RedisTra
     place.raw.delete(place.keyspace.partition_catalog(0))
     engine.catalog.accept_loss()
     assert set(between.calls) == ALL_SCRIPTS
+
+
+def hold_and_end(place: Place, engine: Headgate, user: dict[str, str]) -> None:
+    """Make holds in counters of many hashes, and end them in each way there is."""
+    engine.credits.grant(CUSTOMER, {"currency": "credits", "amount": 100, "id": "for-holds"})
+    for ask in (
+        {"feature": FEATURE, "dimensions": user},
+        {"currency": "credits", "dimensions": {"teamId": "team-eng"}},
+        {"feature": FEATURE, "dimensions": {"userId": "user-2"}},
+    ):
+        settled, released, due = [engine.reserve(CUSTOMER, amount=5, **ask) for _ in range(3)]
+        assert settled.settle(7).settled == 7
+        assert settled.settle(7).settled == 7
+        released.extend(1)
+        released.release()
+        assert engine.reservations.get(CUSTOMER, due.id).granted
+        expire(place, due.id)
+    assert not engine.reserve(CUSTOMER, feature=FEATURE, amount=5_000)
+    assert engine.metrics["holds_freed"] == 3
+    assert engine.reserve(CUSTOMER, feature=FEATURE, amount=5, id="swept")
+    expire(place, "swept")
+    assert engine.reservations.sweep() == 1
+
+
+def expire(place: Place, hold: str) -> None:
+    """Let a hold be due, whatever the clock is: as if it had been made long ago."""
+    keys = place.keys
+    names = (keys.holds, keys.due, keys.usage, keys.partition_due)
+    place.raw.execute_command("EVAL", EXPIRE, len(names), *names, hold, CUSTOMER)
+
+
+EXPIRE = """
+local record = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))
+record[2] = 1
+redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(record))
+redis.call('ZADD', KEYS[2], 1, ARGV[1])
+redis.call('HSET', KEYS[3], '@x', struct.pack('<d', 1))
+redis.call('ZADD', KEYS[4], 1, ARGV[2])
+"""
 
 
 @pytest.mark.parametrize(

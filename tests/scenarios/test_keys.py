@@ -10,6 +10,7 @@ import pytest
 
 from headgate.clock import ManualClock
 from headgate.errors import (
+    BatchIncomplete,
     Conflict,
     EnvironmentMismatch,
     InvalidInput,
@@ -18,7 +19,7 @@ from headgate.errors import (
     OutOfRange,
     Unavailable,
 )
-from headgate.keys import CustomerKeys, Keyspace, account_counter_field, currency_capability
+from headgate.keys import CustomerKeys, Keyspace
 from headgate.model.decision import DeniedReason
 from headgate.once import once
 from headgate.verbs import decide, report
@@ -247,7 +248,7 @@ def test_a_repeat_in_another_period_reads_0_and_opens_no_period(place: Place, cl
     engine = place.open(clock)
     found(engine)
     number = budget(engine, "team-eng", 100, cadence="PT1H")
-    team = {"dimensions": {"teamId": "team-eng"}}
+    team: dict[str, Any] = {"dimensions": {"teamId": "team-eng"}}
     WAYS[verb](engine, **team)
     clock.advance(HOUR_MS)
     before = content(place)
@@ -265,7 +266,7 @@ def test_a_set_that_is_repeated_reads_the_number_of_now(place: Place, clock: Man
     engine = place.open(clock)
     found(engine)
     number = budget(engine, "team-eng", 100)
-    team = {"dimensions": {"teamId": "team-eng"}}
+    team: dict[str, Any] = {"dimensions": {"teamId": "team-eng"}}
     count(engine, amount=30, behavior="SET", **team)
     count(engine, None, 12, **team)
     before = content(place)
@@ -406,7 +407,7 @@ def test_a_period_that_ends_before_the_call_burns_no_key(place: Place, clock: Ma
     engine = place.open(clock)
     found(engine)
     budget(engine, "team-eng", 100, cadence="PT1H")
-    team = {"dimensions": {"teamId": "team-eng"}}
+    team: dict[str, Any] = {"dimensions": {"teamId": "team-eng"}}
     WAYS[verb](engine, "warm", **team)
     clock.advance(HOUR_MS)
     answer = WAYS[verb](engine, **team)
@@ -496,7 +497,7 @@ def test_an_error_of_the_server_leaves_nothing_half_written(place: Place, verb: 
     engine = place.open()
     found(engine)
     number = budget(engine, "team-eng", 100)
-    team = {"dimensions": {"teamId": "team-eng"}}
+    team: dict[str, Any] = {"dimensions": {"teamId": "team-eng"}}
     WAYS[verb](engine, "warm", **team)
     names: dict[str, bytes] = {
         "usage": place.keys.usage,
@@ -531,6 +532,29 @@ def test_a_full_server_leaves_nothing_half_written(own_place: Place, edge: str, 
     assert own_place.used() + own_place.used(number) == 10
 
 
+def test_a_server_that_stands_still_is_an_unknown_outcome_and_the_key_settles_it(
+    own_place: Place, edge: str, way: Do
+) -> None:
+    number = found(own_place.open())
+    engine, other = (own_place.open(settings=HASTY, edge=edge) for _ in range(2))
+    way(engine, "warm")
+    count(other, "warm too", 0)
+    batch = [{"customer": CUSTOMER, "feature": FEATURE, "value": 1, "idempotency_key": "of a batch"}]
+    own_place.server.pause()
+    try:
+        with pytest.raises(OutcomeUnknown):
+            way(engine)
+        with pytest.raises(BatchIncomplete) as caught:
+            other.report_many(batch)
+    finally:
+        own_place.server.resume()
+    assert caught.value.outcomes == ("unknown",)
+    assert metrics(engine)["outcomes_unknown"] == 1
+    way(own_place.open(edge=edge))
+    assert way(own_place.open(edge=edge)).repeated
+    assert own_place.used() + own_place.used(number) == 10
+
+
 # Whose they are.
 
 
@@ -558,16 +582,6 @@ def test_a_retention_of_its_own_has_generations_of_its_own(place: Place, clock: 
     assert not consume(engine).repeated
     assert seen(place, clock.now_ms // DAY_MS, hours=24).keys() == {identity("consume")}
     assert seen(place, clock.now_ms // RETENTION_MS) == {}
-
-
-def test_overdraft_is_counted_once(place: Place) -> None:
-    engine = place.open()
-    found(engine)
-    for _ in range(3):
-        record(engine, amount=130)
-    value: Any = place.raw.hget(place.keys.usage, account_counter_field(currency_capability(CREDITS)))
-    assert value is not None
-    assert engine.credits.wallet(CUSTOMER, currency=CREDITS).balance == -30
 
 
 def test_a_script_of_another_clock_is_told_so_and_not_of_a_generation(place: Place, clock: ManualClock) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_type
 
 from headgate import (
@@ -11,6 +11,7 @@ from headgate import (
     Assignment,
     AssignmentUpsert,
     AsyncHeadgate,
+    AsyncHold,
     BooleanEntitlement,
     Change,
     Charge,
@@ -33,6 +34,7 @@ from headgate import (
     GrantRequest,
     GrantState,
     Headgate,
+    Hold,
     LimitReached,
     ManualClock,
     MeteredEntitlement,
@@ -41,6 +43,8 @@ from headgate import (
     Policy,
     PromotionalEntitlement,
     Receipt,
+    Reservation,
+    ReservationStatus,
     Resource,
     Settings,
     Subscription,
@@ -87,6 +91,16 @@ def for_threads(policy: Policy, now: datetime) -> None:
         assert_type(engine.explain("c", feature="f"), Explanation)
         assert_type(engine.explain("c", currency="k"), Explanation)
         assert_type(engine.apply(policy, dry_run=True), list[Change])
+        with engine.reserve("c", feature="f", amount=1.5, expires_in=60, metadata={"a": "b"}) as hold:
+            assert_type(hold, Hold)
+            assert_type(hold.count(5), float)
+            assert_type(hold.settle(5), Reservation)
+            assert_type(hold.extend(timedelta(minutes=5)).status, ReservationStatus)
+        assert_type(engine.reserve("c", currency="k", id="x").require(), Hold)
+        assert_type(hold.decision, Decision | None)
+        assert_type(engine.reservations.get("c", "x").metadata, dict[str, str])
+        assert_type(engine.reservations.settle("c", "x", 5), Reservation)
+        assert_type(engine.reservations.sweep(), int)
         assert_type(engine.updates(), Iterator[Update])
         assert_type(engine.metrics, dict[str, int])
 
@@ -135,6 +149,13 @@ async def for_asyncio(policy: Policy) -> None:
         assert_type(await engine.consume("c", feature="f", amount=0.5, dimensions=None), Decision)
         assert_type(await engine.report("c", feature="f", value=1), Receipt)
         assert_type(await engine.report_many([]), list[Receipt])
+        async with engine.reserve("c", feature="f") as hold:
+            assert_type(hold, AsyncHold)
+            assert_type(hold.count(5), float)
+            assert_type(await hold.settle(5), Reservation)
+        assert_type(await engine.reserve("c", currency="k", amount=5), AsyncHold)
+        assert_type(await engine.reservations.release("c", "x"), Reservation)
+        assert_type(await engine.reservations.sweep(), int)
         assert_type(await engine.explain("c", feature="f"), Explanation)
         assert_type(await engine.metered_entitlement("c", "f"), MeteredEntitlement)
         assert_type(await engine.reload("c"), Entitlements)
@@ -157,6 +178,9 @@ def what_is_refused(engine: Headgate, error: LimitReached) -> None:
     engine.consume("c", feature="f", amount="5")  # type: ignore[arg-type]
     engine.subscriptions.cancel("c", "p", at="later")  # type: ignore[arg-type]
     engine.credits.wallet("c", "k")  # type: ignore[call-arg]
+    engine.reserve("c", feature="f").settle()  # type: ignore[call-arg]
+    engine.reserve("c", feature="f", metadata={"a": 1})  # type: ignore[dict-item]
+    engine.reservations.settle("c", 5, 1)  # type: ignore[arg-type]
     engine.report("c", feature="f")  # type: ignore[call-arg]
     Headgate.connect("redis://localhost", "production")  # type: ignore[call-arg]
     Settings(deadline=5)  # type: ignore[call-arg]

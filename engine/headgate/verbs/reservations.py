@@ -18,6 +18,7 @@ from headgate import holds
 from headgate.amounts import AmountOutOfRange, add, multiply, parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
+from headgate.chains import dimension_text
 from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound, OutOfRange
 from headgate.holds import Details, Record
 from headgate.keys import CustomerKeys
@@ -118,7 +119,7 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         request.currency,
         request.resource,
         question.amount,
-        sorted((key, str(value)) for key, value in (request.dimensions or {}).items()),
+        sorted((key, dimension_text(value)) for key, value in (request.dimensions or {}).items()),
         hold.lasts_ms,
         sorted(hold.metadata.items()),
     )
