@@ -91,7 +91,8 @@ class Reference(Reading):
         asked = Asked.one(customer, feature, currency, resource)
         access = self.access_to(asked)
         mismatch = self.mismatch(asked, access, requested_values)
-        return self._decide(asked, exact(requested_usage), access, dimensions, mismatch, counts=False)
+        decision = self._decide(asked, exact(requested_usage), access, dimensions, mismatch, counts=False)
+        return replace(decision, requested_values=tuple(requested_values))
 
     def consume(
         self,
@@ -141,7 +142,7 @@ class Reference(Reading):
         if not decision.granted or (asked.feature is not None and not self.features[asked.feature].is_metered):
             return decision
         demand = self.demand(asked, amount, access, dimensions)
-        wallet, account = demand.wallet, demand.account
+        wallet, account, cost = demand.wallet, demand.account, demand.credits
         verdicts = [self.judge(each, demand.of(each)) for each in self.constraints(demand)]
         granted = False not in verdicts and (wallet is None or self.satisfied(wallet, demand.credits))
         if granted and None in verdicts:
@@ -168,6 +169,7 @@ class Reference(Reading):
             credit=None if wallet is None else self.credit_state(wallet, demand.credits),
             wallet=None if wallet is None else self.wallet_state(wallet),
             charges=charges,
+            cost=0.0 if wallet is None else float(cost),
         )
 
     def _without_numbers(

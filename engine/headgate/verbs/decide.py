@@ -98,7 +98,9 @@ def _ask(state: State, question: Asked, script: str) -> Verb[Decision]:
             read = read_reply(prepared, reply, first=2)
             note_wild_starts(state, read.wild)
             counted = script == "consume"
-            return decision_of(request, question.amount, prepared, reply, read, denial, counted=counted)
+            return decision_of(
+                request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
+            )
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
