@@ -68,7 +68,7 @@ class NotFound(HeadgateError):
 
     def __init__(self, kind: str, id: str, *, within: str = "") -> None:
         self.kind, self.id = kind, id
-        super().__init__(f"{kind} {id!r} was not found{within and ' ' + within}")
+        super().__init__(f"{kind} {id!r}{within and ' ' + within} was not found")
 
     @property
     def code(self) -> str:  # type: ignore[override]

@@ -171,9 +171,9 @@ async def test_set_up_of_what_is_not_there_is_not_found(engine: AsyncHeadgate) -
         await engine.governance.put_entities("cus-nobody", [{"id": "team-eng", "type": "team"}])
     with pytest.raises(NotFound, match="feature 'feature-none' was not found"):
         await engine.customers.grant_entitlement(ACME, {"feature": "feature-none", "usage_limit": 1})
-    with pytest.raises(NotFound, match="entitlement 'feature-seats' was not found of customer 'cus-acme'"):
+    with pytest.raises(NotFound, match="entitlement 'feature-seats' of customer 'cus-acme' was not found"):
         await engine.customers.revoke_entitlement(ACME, feature=SEATS)
-    with pytest.raises(NotFound, match="entity 'team-none' was not found of customer 'cus-acme'"):
+    with pytest.raises(NotFound, match="entity 'team-none' of customer 'cus-acme' was not found"):
         await engine.governance.archive(ACME, ["team-none"])
     with pytest.raises(NotFound, match="feature 'feature-none' was not found"):
         await engine.governance.tree(ACME, feature="feature-none")

@@ -159,6 +159,7 @@ async def test_what_was_used_is_counted_and_all_that_was_held_is_given_back(
     await hold(engine, 10)
     settled = await made.settle(amount)
     assert (settled.status, settled.amount, settled.settled) == (ReservationStatus.SETTLED, 75, amount)
+    assert settled.expires_at_ms == NOW_MS + HOUR_MS
     assert made.reservation == settled
     assert await numbers(engine) == everywhere(amount, 10)
 

@@ -63,7 +63,7 @@ async def test_what_names_an_unknown_customer_or_resource_is_not_found(target: T
         engine.credits.void(ACME, "grant-1", currency=CREDITS, resource=SITE),
     ):
         with pytest.raises(
-            NotFound, match="customer resource 'site-01' was not found of customer 'cus-acme'"
+            NotFound, match="customer resource 'site-01' of customer 'cus-acme' was not found"
         ) as caught:
             await doing
         assert (caught.value.kind, caught.value.id) == ("customer resource", SITE)

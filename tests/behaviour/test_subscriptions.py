@@ -408,8 +408,8 @@ async def test_what_is_not_there_is_not_found(target: Target) -> None:
         (engine.subscriptions.get("cus-nobody", BASIC), "customer 'cus-nobody' was not found"),
         (engine.subscriptions.list("cus-nobody"), "customer 'cus-nobody' was not found"),
         (engine.subscriptions.cancel("cus-nobody", BASIC), "customer 'cus-nobody' was not found"),
-        (engine.subscriptions.get(ACME, BASIC), "subscription 'plan-basic' was not found of customer 'cus-acme'"),
-        (engine.subscriptions.cancel(ACME, BASIC), "subscription 'plan-basic' was not found of customer 'cus-acme'"),
+        (engine.subscriptions.get(ACME, BASIC), "subscription 'plan-basic' of customer 'cus-acme' was not found"),
+        (engine.subscriptions.cancel(ACME, BASIC), "subscription 'plan-basic' of customer 'cus-acme' was not found"),
         (buy(engine, "plan-none"), "plan 'plan-none' was not found"),
     ):
         with pytest.raises(NotFound, match=message):

@@ -105,7 +105,7 @@ def test_a_resource_and_values_are_asked_about(applied: Terminal) -> None:
     assert applied("check", CUSTOMER, "-f", "feature-templates")[0] == 0
     assert applied("check", CUSTOMER, "-f", "feature-templates", "-r", "site-99")[:2] == (
         1,
-        f"Refused (CustomerResourceNotFound): {CUSTOMER} asked for 1 of feature-templates.\n",
+        f"Refused (CustomerResourceNotFound): {CUSTOMER} (site-99) asked for 1 of feature-templates.\n",
     )
     assert applied("check", CUSTOMER, "-f", "feature-regions", "--value", "eu", "--value", "us")[0] == 0
     assert applied("check", CUSTOMER, "-f", "feature-regions", "--value", "eu", "--value", "asia")[0] == 1
@@ -177,7 +177,7 @@ def test_wrong_questions_about_trees_end_with_one_message(applied: Terminal) -> 
     for arguments, message in (
         (("-f", "feature-seats", "-c", "currency-api-credits"), "a tree is of a feature or of a currency"),
         (("-c", "coins"), "currency 'coins' was not found"),
-        (("-f", "feature-seats", "-r", "site-99"), "resource 'site-99' was not found"),
+        (("-f", "feature-seats", "-r", "site-99"), "resource 'site-99' of customer 'customer-demo-01' was not found"),
     ):
         code, output, errors = applied("tree", CUSTOMER, *arguments)
         assert (code, output) == (2, "")

@@ -7,14 +7,14 @@ other settles, and what is asked for again is asked of either. Every few steps t
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from headgate.errors import HeadgateError
+from headgate.errors import BatchIncomplete
 from headgate.model.decision import Decision, Receipt
 from headgate.model.reservation import Reservation, ReservationStatus
 from model import hold_words as words
@@ -133,9 +133,7 @@ class Holds(Agreeing):
                 found += (each.slot for grants in customer.grants.values() for each in grants.values())
         return found
 
-    def ask(
-        self, second: bool, ask: Callable[[Engine], Any], expect: Callable[[Reference], object]
-    ) -> Any:
+    def ask(self, second: bool, ask: Callable[[Engine], Any], expect: Callable[[Reference], object]) -> Any:
         """Like `agree`; give what the engine answered, or None where it raised an error."""
         seen: list[Any] = []
 
@@ -174,6 +172,10 @@ class Holds(Agreeing):
             wallet = answer.wallet.currency, answer.resource
             taken = sum((exact(each.amount) for each in answer.charges), Fraction(0))
             self.paid[wallet] = self.paid.get(wallet, Fraction(0)) + taken
+
+    def pay_all(self, receipts: Iterable[Receipt]) -> None:
+        for receipt in receipts:
+            self.pay(receipt)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -284,9 +286,7 @@ class Holds(Agreeing):
             lambda model: model.grant(customer, given),
         )
 
-    @rule(
-        limit=words.limits, rate=words.rates, period=st.sampled_from(("HOUR", "DAY", "DAY", "MONTH")), second=seconds
-    )
+    @rule(limit=words.limits, rate=words.rates, period=st.sampled_from(("HOUR", "DAY", "DAY", "MONTH")), second=seconds)
     def put_plan(self, limit: int, rate: float | None, period: str, second: bool) -> None:
         """Sell the same credits with other terms: what is held was held by the terms of then."""
         tokens: dict[str, Any] = {"feature": TOKENS, "usage_limit": limit, "reset_period": period}
@@ -364,9 +364,7 @@ class Holds(Agreeing):
     def archive_entity(self, entity: str, archived: bool, second: bool) -> None:
         self.set_up(
             second,
-            lambda engine: (engine.governance.archive if archived else engine.governance.unarchive)(
-                CUSTOMER, [entity]
-            ),
+            lambda engine: (engine.governance.archive if archived else engine.governance.unarchive)(CUSTOMER, [entity]),
             lambda model: model.set_archived(CUSTOMER, [entity], archived=archived),
         )
 
@@ -434,7 +432,9 @@ class Holds(Agreeing):
         self.reserve_new(OTHER, {"feature": TOKENS, "amount": amount, "expires_in": expires_in}, second)
 
     @rule(more=st.sampled_from((0, 0, 0.00001, -1)), what=words.what, expires_in=words.lasts_s, second=seconds)
-    def reserve_what_is_left(self, more: float, what: Mapping[str, Any], expires_in: float | None, second: bool) -> None:
+    def reserve_what_is_left(
+        self, more: float, what: Mapping[str, Any], expires_in: float | None, second: bool
+    ) -> None:
         """All that the tightest limit has left, or hardly more."""
         binding = self.same(second, "check", CUSTOMER, **what, requested_usage=0, dimensions=PROBE).binding
         left = 5.0 if binding is None else binding.left
@@ -532,9 +532,7 @@ class Holds(Agreeing):
     @rule(place=words.places, second=seconds)
     def get(self, place: int, second: bool) -> None:
         customer, id = self.known(place)
-        self.ask(
-            second, lambda engine: engine.reservations.get(customer, id), lambda model: model.get(customer, id)
-        )
+        self.ask(second, lambda engine: engine.reservations.get(customer, id), lambda model: model.get(customer, id))
 
     @rule(second=seconds)
     def sweep(self, second: bool) -> None:
@@ -569,7 +567,9 @@ class Holds(Agreeing):
         assert exact(account.held) == held, f"{account} beside {held}"
 
     @rule(place=words.places, share=words.shares, near_ms=near, amount=st.sampled_from((0, 1)), second=seconds)
-    def settle_when_its_period_is_over(self, place: int, share: float, near_ms: int, amount: float, second: bool) -> None:
+    def settle_when_its_period_is_over(
+        self, place: int, share: float, near_ms: int, amount: float, second: bool
+    ) -> None:
         """Reserve, wait until a period ends, perhaps count in the new one, and settle: it belongs to the old one."""
         asked = {"feature": TOKENS, "dimensions": PROBE, "amount": 2, "expires_in": 86_400}
         made = self.reserve_new(CUSTOMER, asked, second)
@@ -621,7 +621,9 @@ class Holds(Agreeing):
             verb, customer, asked, key = self.keyed[::-1][place % len(self.keyed)]
             self.use(second, verb, customer, key, **asked)
 
-    @rule(place=words.places, amount=st.sampled_from((1, 4)), verb=st.sampled_from(("consume", "report")), second=seconds)
+    @rule(
+        place=words.places, amount=st.sampled_from((1, 4)), verb=st.sampled_from(("consume", "report")), second=seconds
+    )
     def use_a_key_for_another(self, place: int, amount: float, verb: str, second: bool) -> None:
         """Another request, or another verb, which has keys of its own."""
         if self.keyed:
@@ -651,24 +653,28 @@ class Holds(Agreeing):
         self.use(not second, "report", CUSTOMER, key, **asked)
 
     @rule(
-        values=st.lists(st.tuples(words.what, words.amounts, st.sampled_from((None, "batch-1", "batch-2"))), max_size=3, min_size=2),
+        values=st.lists(
+            st.tuples(words.what, words.amounts, st.sampled_from((None, "batch-1", "batch-2"))), max_size=3, min_size=2
+        ),
         second=seconds,
     )
     def report_many(self, values: list[tuple[dict[str, Any], float, str | None]], second: bool) -> None:
         """Records with keys, some of which they share."""
         records = [{"customer": CUSTOMER, **what, "value": value} for what, value, _ in values]
         keys = [key for _, _, key in values]
-        try:
-            found = self.ask(
-                second,
-                lambda engine: engine.report_many(
-                    [{**each, "idempotency_key": key} for each, key in zip(records, keys, strict=True)]
-                ),
-                lambda model: model.report_many(
-                    [{**each, "key": key} for each, key in zip(records, keys, strict=True)]
-                ),
-            )
-        except HeadgateError:
-            raise AssertionError("agree takes errors") from None
-        for receipt in found or ():
-            self.pay(receipt)
+
+        def report(engine: Engine) -> Any:
+            given = [{**each, "idempotency_key": key} for each, key in zip(records, keys, strict=True)]
+            try:
+                receipts = engine.report_many(given)
+            except BatchIncomplete as error:
+                self.pay_all(error.receipts)
+                raise
+            self.pay_all(receipts)
+            return receipts
+
+        self.agree(
+            second,
+            report,
+            lambda model: model.report_many([{**each, "key": key} for each, key in zip(records, keys, strict=True)]),
+        )

@@ -105,7 +105,8 @@ class Reference(Reading):
         asked = Asked.one(customer, feature, currency, resource)
         access = self.access_to(asked)
         mismatch = self.mismatch(asked, access, requested_values)
-        return self._decide(asked, exact(requested_usage), access, dimensions, mismatch)
+        decision = self._decide(asked, exact(requested_usage), access, dimensions, mismatch)
+        return replace(decision, requested_values=tuple(requested_values))
 
     def consume(
         self,
@@ -167,9 +168,7 @@ class Reference(Reading):
         rate = None if access.rate is None or feature is None else access.rate.amount
         paid_in = currency if access.rate is None else access.rate.currency
         expires_ms = self.now_ms + lasts_ms
-        record = HoldRecord(
-            id, told, feature, paid_in, resource, exact(amount), rate, expires_ms, dict(metadata or {})
-        )
+        record = HoldRecord(id, told, feature, paid_in, resource, exact(amount), rate, expires_ms, dict(metadata or {}))
 
         mismatch = self._metered_only(asked, access)
         decision = self._decide(
@@ -249,6 +248,8 @@ class Reference(Reading):
         if not decision.granted or (asked.feature is not None and not self.features[asked.feature].is_metered):
             return decision
         demand = self.demand(asked, amount, access, dimensions)
+        if demand.wallet is not None:
+            decision = replace(decision, cost=float(demand.credits))
         verdicts = [self.judge(each, demand.of(each)) for each in self.constraints(demand)]
         granted = False not in verdicts and (demand.wallet is None or self.satisfied(demand.wallet, demand.credits))
         if not granted and self.free_due(asked.customer):
@@ -340,11 +341,16 @@ class Reference(Reading):
             raise refused("feature", feature)
         demand = self.demand(asked, amount, self.access_to(asked), dimensions)
         wallet = demand.wallet
-        if behavior == "SET" and wallet is not None:
-            raise refused("behavior", behavior)
-
         request = feature, currency, resource, amount, behavior, same_named(dimensions), dated_ms
         repeated = self.is_known("report", customer, key, request)
+        if behavior == "SET" and wallet is not None:
+            if not repeated:
+                raise refused("behavior", behavior)
+            paid_in, how = wallet.currency, UpdateBehavior(behavior)
+            return Receipt(
+                customer, feature, float(amount), how, None, (), self.now_ms, paid_in, resource, repeated=True
+            )
+
         if repeated:
             changes, purse = [(each, Fraction(0)) for each in self.constraints(demand)], None
         else:

@@ -230,9 +230,7 @@ def test_a_call_names_at_most_two_hundred_counters_of_a_hash_and_at_least_one_ho
 # What is given from outside.
 
 
-@pytest.mark.parametrize(
-    ("lasts", "lasts_ms"), [(1, 1_000), (1.5, 1_500), (86_400, 86_400_000)]
-)
+@pytest.mark.parametrize(("lasts", "lasts_ms"), [(1, 1_000), (1.5, 1_500), (86_400, 86_400_000)])
 def test_a_span_is_taken_in_seconds(lasts: float, lasts_ms: int) -> None:
     assert reservations.lasts_of(lasts) == lasts_ms
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from headgate.amounts import AmountOutOfRange, add, as_number, format_amount
 from headgate.errors import LimitReached
-from headgate.model.catalog import Feature
+from headgate.model.catalog import Feature, FeatureType
 from headgate.model.credits import Charge, Wallet
 from headgate.periods import FOREVER_END_MS, Period
 
@@ -130,9 +130,10 @@ class Decision:
     """Whether a request fits every limit in its way; which constraint is nearest to refusing, and every number seen.
 
     What was asked of is a `feature`, or a `currency`; a feature that is paid in credits has both. `account` is the
-    feature's account-level constraint, or None where it is not metered or the account denies. `wallet` is what the
-    request is paid from, `credit` the same as a constraint, `charges` what a consume took from its grants. `chains` is
-    None where no dimensions were given, and else has a chain (leaf to root) for each dimension that brings in a budget.
+    feature's account-level constraint, or None where it is not metered or the account denies. `cost` is what the
+    request costs in credits, `wallet` what it is paid from, `credit` the same as a constraint, `charges` what a
+    consume took from its grants. `chains` is None where no dimensions were given, and else has a chain (leaf to
+    root) for each dimension that brings in a budget.
     `repeated` says that it was carried out before, under the same idempotency key: the numbers are those of now.
     """
 
@@ -155,6 +156,8 @@ class Decision:
     wallet: Wallet | None = None
     charges: tuple[Charge, ...] = ()
     repeated: bool = False
+    cost: float = 0.0
+    requested_values: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.granted
@@ -200,13 +203,27 @@ class Decision:
             "enum_values": list(self.enum_values),
             "has_unlimited_usage": self.has_unlimited_usage,
             "wallet": self.wallet and self.wallet.as_dict(),
+            "cost": as_number(self.cost),
             "charges": [charge.as_dict() for charge in self.charges],
             "repeated": self.repeated,
             "decided_at": instant(self.decided_at_ms).isoformat(),
         }
 
+    def _asked(self) -> str:
+        who = self.customer if self.resource is None else f"{self.customer} ({self.resource})"
+        if self.details is not None and self.details.feature_type is FeatureType.ENUM:
+            values = ", ".join(map(repr, self.requested_values)) or "nothing more than access"
+            offered = ", ".join(self.enum_values) or "none"
+            missed = self.reason is DeniedReason.REQUESTED_VALUES_MISMATCH
+            return f"{who} asked for {values} of {self.feature}" + (f", and has {offered}" if missed else "")
+        if self.details is not None and not self.details.is_metered:
+            return f"{who} asked for {self.feature}"
+        paid = self.feature is not None and self.wallet is not None
+        price = f", which cost {format_amount(self.cost)} {self.currency}" if paid else ""
+        return f"{who} asked for {format_amount(self.requested)} of {self.feature or self.currency}{price}"
+
     def __str__(self) -> str:
-        asked = f"{self.customer} asked for {format_amount(self.requested)} of {self.feature or self.currency}"
+        asked = self._asked()
         if self.granted:
             nearest = f"; nearest limit: {self.binding}" if self.binding else ""
             return f"Granted: {asked}{nearest}."
@@ -215,6 +232,10 @@ class Decision:
         others = [state for state in self.constraints if not state.granted and state != self.binding]
         also = "".join(f", and {state}" for state in others)
         return f"Refused ({self.reason}): {asked}, but {self.binding}{also}."
+
+
+def _with_unit(state: ConstraintState) -> str:
+    return f"{state.name} in {state.currency}" if state.entity and state.currency else state.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +289,7 @@ class Receipt:
 
     def __str__(self) -> str:
         parts = [
-            f"{counted.state.name} stands at {format_amount(counted.state.used)} ({_signed(counted.applied)})"
+            f"{_with_unit(counted.state)} stands at {format_amount(counted.state.used)} ({_signed(counted.applied)})"
             for counted in (*([self.account] if self.account else ()), *self.entities)
         ]
         if self.wallet is not None:

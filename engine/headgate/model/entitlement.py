@@ -11,6 +11,7 @@ entitles, `feature` is None, there is no limit and no period, and usage is 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -247,6 +248,16 @@ class Entitlements:
     def customer_exists(self) -> bool:
         """Whether there is such a customer, archived or not."""
         return self.reason is not DeniedReason.CUSTOMER_NOT_FOUND
+
+    def get(self, id: str) -> Entitlement | None:
+        """The entitlement to a feature or a currency, or None where there is none."""
+        return next((each for each in self.entitlements if each.id == id), None)
+
+    def __iter__(self) -> Iterator[Entitlement]:
+        return iter(self.entitlements)
+
+    def __len__(self) -> int:
+        return len(self.entitlements)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -55,7 +55,8 @@ def _according_to(value: object) -> object:
     for choices in (WeeklyReset, MonthlyReset, YearlyReset):
         if isinstance(value, str) and value in [choice.value for choice in choices]:
             return choices(value)
-    return value
+    names = dict.fromkeys(choice.value for choices in (WeeklyReset, MonthlyReset, YearlyReset) for choice in choices)
+    raise ValueError(f"must be one of {', '.join(names)}")
 
 
 AccordingTo = Annotated[WeeklyReset | MonthlyReset | YearlyReset, BeforeValidator(_according_to)]

@@ -103,6 +103,7 @@ def decision_of(
     denial: DeniedReason | None,
     *,
     counted: bool,
+    values: tuple[str, ...] = (),
 ) -> Decision:
     """Turn a verdict into a decision that explains itself."""
     account, feature = prepared.account, prepared.feature
@@ -153,6 +154,8 @@ def decision_of(
         wallet=wallet if account.denial is None else None,
         charges=charges_of(prepared, read) if granted and counted else (),
         repeated=repeated,
+        cost=0.0 if prepared.wallet is None or account.denial else multiply(requested, prepared.wallet.rate),
+        requested_values=values,
     )
 
 

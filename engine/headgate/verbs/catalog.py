@@ -33,6 +33,7 @@ __all__ = [
     "currencies",
     "entity_types",
     "features",
+    "package_after",
     "plans",
     "put_addons",
     "put_currencies",
@@ -135,7 +136,7 @@ def _put_packages(
             raise InvalidInput(problems)
         known = known_of(catalog.packages) if catalog else {}
         now_ms = catalog.read_at_ms if catalog else 0
-        after = [_after(known.get(package.id), package, now_ms) for package in packages]
+        after = [package_after(known.get(package.id), package, now_ms) for package in packages]
         documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
         same = catalog is not None and all(known.get(each.id) == each for each in after)
         if (yield from _put(state, catalog, documents, same=same)):
@@ -143,7 +144,7 @@ def _put_packages(
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
 
-def _after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPackage:
+def package_after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPackage:
     """What is stored: the version counts up on a change, and what it gave until now is remembered."""
     if known is None:
         return given.model_copy(update={"version": 1, "earlier_credits": ()})

@@ -39,10 +39,10 @@ def grant(state: State, customer: str, request: GrantRequest) -> Verb[Grant]:
         known = _find(loaded, given, request.currency, request.resource, id)
         if known is not None:
             return _same(known, request)
-        made = _made(id, request, loaded)
         now_ms, document = loaded.server_now_ms, loaded.document(Subscriptions, subscriptions)
+        made = grant_made(id, request, loaded.next_number, now_ms=now_ms)
         entitling = document.subscriptions if document else ()
-        _require_room(request, given, entitling, catalog.packages, now_ms=now_ms)
+        require_room(request, given, entitling, catalog.packages, now_ms=now_ms)
         documents = _documents(wallet, [*given, made], now_ms)
         if (yield from configure(state, customer, loaded, documents, next_number=loaded.next_number + 1)):
             return made
@@ -111,8 +111,9 @@ def _find(loaded: Loaded, given: Iterable[Grant], currency: str, resource: str |
     return kept or loaded.document(Grant, _ended_grant_field(currency, resource, id))
 
 
-def _made(id: str, request: GrantRequest, loaded: Loaded) -> Grant:
-    now_ms, expires_at_ms = loaded.server_now_ms, request.expires_at_ms
+def grant_made(id: str, request: GrantRequest, number: int, *, now_ms: int) -> Grant:
+    """The new grant that a request asks for; one that would have expired already is refused."""
+    expires_at_ms = request.expires_at_ms
     effective_at_ms = now_ms if request.effective_at_ms is None else request.effective_at_ms
     if expires_at_ms is not None and expires_at_ms <= now_ms:
         rule = f"must be after the server's present time, {now_ms}"
@@ -120,7 +121,7 @@ def _made(id: str, request: GrantRequest, loaded: Loaded) -> Grant:
     return Grant(
         **request.model_dump(exclude={"id", "effective_at_ms"}),
         id=id,
-        number=loaded.next_number,
+        number=number,
         effective_at_ms=effective_at_ms,
         created_at_ms=now_ms,
     )
@@ -141,7 +142,7 @@ def _same(known: Grant, request: GrantRequest) -> Grant:
     return known
 
 
-def _require_room(
+def require_room(
     request: GrantRequest,
     given: Sequence[Grant],
     subscriptions: Sequence[Subscription],
@@ -149,6 +150,7 @@ def _require_room(
     *,
     now_ms: int,
 ) -> None:
+    """Refuse a grant for which its wallet, with these grants and subscriptions, has no room."""
     count = not_ended(request.currency, given, subscriptions, packages, now_ms=now_ms)
     if count >= LIVE_GRANTS_MAX:
         rule = (

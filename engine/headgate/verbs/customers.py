@@ -154,8 +154,7 @@ def grant_entitlement(state: State, customer: str, entitlement: PromotionalEntit
     field = keys.entitlement_field(entitlement.feature)
     for _ in range(ATTEMPTS_MAX):
         catalog, loaded = yield from load_customer(state, customer, [field])
-        _require_fit(catalog, entitlement)
-        _require_to_come(entitlement, loaded.server_now_ms)
+        require_grantable(entitlement, catalog, now_ms=loaded.server_now_ms)
         present = loaded.document(PromotionalEntitlement, field)
         wanted = entitlement
         if wanted.reset_anchor_ms is None and wanted.reset_period is not None:
@@ -212,6 +211,12 @@ def documents_of(scanned: Loaded, kind: type[Document], prefix: bytes) -> list[D
         for field, document in scanned.documents.items()
         if field.startswith(prefix)
     ]
+
+
+def require_grantable(entitlement: PromotionalEntitlement, catalog: Catalog, *, now_ms: int) -> None:
+    """Refuse an entitlement that does not fit its feature, or that would have expired already."""
+    _require_fit(catalog, entitlement)
+    _require_to_come(entitlement, now_ms)
 
 
 def _require_to_come(entitlement: PromotionalEntitlement, now_ms: int) -> None:

@@ -106,7 +106,9 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
             read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
             note_wild_starts(state, read.wild)
             counted = script == "consume"
-            return decision_of(request, question.amount, prepared, reply, read, denial, counted=counted)
+            return decision_of(
+                request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
+            )
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )

@@ -39,7 +39,7 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
     if known is not None and not create:
         return known
     if create:
-        yield from _require_nothing_lost(state)
+        yield from require_nothing_lost(state)
     reply = yield Call(
         "open_environment",
         (Keyspace.meta(state.environment_name),),
@@ -75,17 +75,21 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
     return opened
 
 
-def _require_nothing_lost(state: State) -> Verb[None]:
-    """Refuse to make an environment anew where its catalog says that there is one: other partitions would hide it."""
+def require_nothing_lost(state: State) -> Verb[int]:
+    """Refuse to make an environment anew where its catalog says that there is one: other partitions would hide it.
+
+    Returns the server's time.
+    """
     name = state.environment_name
     reply = yield Call("read_catalog", (Keyspace(name, 1).catalog,), (b"",), timed=0, writes=False)
     if keys.TOKEN not in reply[2::2]:
-        return
+        return int(reply[1])
     state.environment = None  # what this client knows of it may be all that is left
     try:
         yield from open_environment(state)
     except EnvironmentNotReady:
         raise EnvironmentNotReady(f"environment {name!r} has a catalog, and lost what it says of itself") from None
+    return int(reply[1])
 
 
 def read_catalog(state: State, *, fresh: bool = False) -> Verb[Catalog]:

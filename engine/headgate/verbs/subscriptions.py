@@ -16,7 +16,7 @@ from headgate.cache import Catalog, State
 from headgate.calls import Verb
 from headgate.errors import InvalidInput, NotFound, Problem
 from headgate.fitting import credit_problems, entitlement_problems
-from headgate.model.credits import LIVE_GRANTS_MAX, Grants
+from headgate.model.credits import LIVE_GRANTS_MAX, Grant, Grants
 from headgate.model.ids import require_id
 from headgate.model.packages import EARLIER_MAX, repeated
 from headgate.model.subscription import (
@@ -51,24 +51,42 @@ _CADENCES: Final = {BillingPeriod.MONTHLY: Cadence.parse("P1M"), BillingPeriod.A
 def provision(state: State, customer: str, upsert: SubscriptionUpsert) -> Verb[Subscription]:
     """Create a subscription, or change what is given of it. An upsert that says nothing new writes nothing."""
     id, resource = _id_of(upsert), upsert.resource
-    _require_sound(upsert)
+    require_sound(upsert)
     for _ in range(ATTEMPTS_MAX):
         catalog, loaded = yield from _load(state, customer, resource, id)
         now_ms, kept = loaded.server_now_ms, _kept(loaded, resource)
         present = _find(loaded, resource, id)
-        _require_known(catalog, upsert)
-        after = _created(id, upsert, now_ms) if present is None else _changed(present, upsert, now_ms)
+        after = provisioned(id, upsert, present, kept, catalog, now_ms=now_ms)
         if after == present:
             return present
-        _require_instants(after)
+        yield from _require_room(state, customer, after, kept, catalog, loaded)
         others = [each for each in kept if each.id != id]
-        if not _has_ended(after, now_ms):
-            _require_place(after, others, now_ms)
-            yield from _require_room(state, customer, after, kept, catalog, loaded)
         documents = _documents(resource, [*others, after], now_ms)
         if (yield from configure(state, customer, loaded, documents)):
             return after
     raise keeps_changing(customer)
+
+
+def provisioned(
+    id: str,
+    upsert: SubscriptionUpsert,
+    present: Subscription | None,
+    kept: Sequence[Subscription],
+    catalog: Catalog,
+    *,
+    now_ms: int,
+) -> Subscription:
+    """What an upsert makes of a subscription, or what is wrong with it; whether its wallets have room is not asked.
+
+    `kept` are the subscriptions of the customer, or of the resource; `present` is the one of this id, if there is one.
+    """
+    _require_known(catalog, upsert)
+    after = _created(id, upsert, now_ms) if present is None else _changed(present, upsert, now_ms)
+    if after != present:
+        _require_instants(after)
+        if not _has_ended(after, now_ms):
+            _require_place(after, [each for each in kept if each.id != id], now_ms)
+    return after
 
 
 def cancel(state: State, customer: str, subscription: str, at: object, resource: str | None) -> Verb[Subscription]:
@@ -124,7 +142,7 @@ def _id_of(upsert: SubscriptionUpsert) -> str:
     return require_id(f"{upsert.plan}@{upsert.resource}", "subscription.id")
 
 
-def _require_sound(upsert: SubscriptionUpsert) -> None:
+def require_sound(upsert: SubscriptionUpsert) -> None:
     """Refuse what contradicts itself, whatever is written."""
     problems = []
     for name, key in (("addons", "addon"), ("entitlements", "feature"), ("credits", "currency")):
@@ -251,14 +269,10 @@ def _require_room(
     state: State, customer: str, after: Subscription, kept: Sequence[Subscription], catalog: Catalog, loaded: Loaded
 ) -> Verb[None]:
     """Refuse what lets more recur in a wallet than it may hold."""
-    now_ms, packages = loaded.server_now_ms, catalog.packages
-    before = [each for each in kept if each.id == after.id and not _has_ended(each, now_ms)]
-    others = [each for each in kept if each.id != after.id]
+    now_ms = loaded.server_now_ms
     fields = {
         currency: keys.wallet_field(currency, after.resource)
-        for currency in catalog.currencies
-        if len(recurring_definitions(currency, [after], packages))
-        > len(recurring_definitions(currency, before, packages))
+        for currency in fuller_wallets(after, kept, catalog, now_ms=now_ms)
     }
     if not fields:
         return
@@ -268,13 +282,41 @@ def _require_room(
     for currency, field in fields.items():
         document = wallets.document(Grants, field)
         given = document.grants if document else ()
-        count = not_ended(currency, given, [*others, after], packages, now_ms=now_ms)
-        if count > LIVE_GRANTS_MAX:
-            rule = (
-                f"with it the wallet of {currency!r} would have {count} grants that are live, scheduled or recurring: "
-                f"at most {LIVE_GRANTS_MAX}"
-            )
-            raise InvalidInput.of("subscription.id", after.id, rule)
+        require_wallet_room(currency, given, after, kept, catalog, now_ms=now_ms)
+
+
+def fuller_wallets(after: Subscription, kept: Sequence[Subscription], catalog: Catalog, *, now_ms: int) -> list[str]:
+    """The currencies of the wallets in which a subscription lets more recur than it did."""
+    if _has_ended(after, now_ms):
+        return []
+    packages = catalog.packages
+    before = [each for each in kept if each.id == after.id and not _has_ended(each, now_ms)]
+    return [
+        currency
+        for currency in catalog.currencies
+        if len(recurring_definitions(currency, [after], packages))
+        > len(recurring_definitions(currency, before, packages))
+    ]
+
+
+def require_wallet_room(
+    currency: str,
+    given: Sequence[Grant],
+    after: Subscription,
+    kept: Sequence[Subscription],
+    catalog: Catalog,
+    *,
+    now_ms: int,
+) -> None:
+    """Refuse a subscription with which more would recur in a wallet than it may hold."""
+    others = [each for each in kept if each.id != after.id]
+    count = not_ended(currency, given, [*others, after], catalog.packages, now_ms=now_ms)
+    if count > LIVE_GRANTS_MAX:
+        rule = (
+            f"with it the wallet of {currency!r} would have {count} grants that are live, scheduled or recurring: "
+            f"at most {LIVE_GRANTS_MAX}"
+        )
+        raise InvalidInput.of("subscription.id", after.id, rule)
 
 
 def _require_moment(at: object) -> None:
