@@ -1,4 +1,4 @@
-"""What a mutant is; the lists are in `mutations.py` and `mutations_of_holds.py`."""
+"""What a mutant is; the lists are in `mutations.py`, `mutations_of_holds.py` and `mutations_of_keys.py`."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutation import NOTHING, Mutant
 from mutations_of_holds import MUTANTS_OF_HOLDS
+from mutations_of_keys import MUTANTS_OF_KEYS
 
 GUARD, DECISION, CARE = "lua/lib/guard.lua", "lua/lib/decision.lua", "lua/lib/with_care.lua"
 COUNTERS, AMOUNTS, CONSUME, TALLY = (
@@ -420,4 +421,5 @@ MUTANTS = (
         "only the wallet counts",
     ),
     *MUTANTS_OF_HOLDS,
+    *MUTANTS_OF_KEYS,
 )

@@ -154,7 +154,7 @@ class EnvironmentNotReady(Unavailable):
 
 
 class OutcomeUnknown(HeadgateError):
-    """A write was sent and its reply never came: it was counted once, or not at all. It was not sent again."""
+    """A write was sent and its reply never came: it was counted once, or not at all; a key would tell."""
 
     code = "OutcomeUnknown"
 

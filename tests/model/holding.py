@@ -72,7 +72,7 @@ class Holding(Limits):
         if was_held:
             self.take_back(record)
         credits = amount if record.rate is None else rounded(amount * record.rate)
-        self.count_settled(record, amount, credits)
+        self.count_settled(record, amount, credits, was_held=was_held)
         if record.overdraft is not None:
             self.pay_settled(record, credits, was_held=was_held)
         record.status, record.settled = status, amount
@@ -85,7 +85,7 @@ class Holding(Limits):
         for part in record.parts:
             part.slot.held -= part.held
 
-    def count_settled(self, record: HoldRecord, amount: Fraction, credits: Fraction) -> None:
+    def count_settled(self, record: HoldRecord, amount: Fraction, credits: Fraction, *, was_held: bool) -> None:
         """Count in the period that the hold was taken in, where the counter is still at it."""
         for part in record.counters:
             used = credits if part.is_paid_in else amount
@@ -118,6 +118,10 @@ class Holding(Limits):
 
     def is_due(self, record: HoldRecord) -> bool:
         return record.status == "OPEN" and record.expires_ms <= self.now_ms
+
+    def frees_first(self, *, granted: bool) -> bool:
+        """Whether a verdict waits until what has expired is freed: one that grants needs no more room."""
+        return not granted
 
     def free_due(self, customer: str) -> int:
         """Free whatever has expired of a customer, wherever it is held."""

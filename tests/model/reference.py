@@ -213,7 +213,9 @@ class Reference(Reading):
         """The first outcome, which was a grant, with the numbers of now."""
         decision = self._without_numbers(asked, amount, access, dimensions, mismatch)
         if decision.granted:
-            demand = self.demand(asked, Fraction(0), access, dimensions)
+            demand = self.demand(asked, amount, access, dimensions)
+            decision = replace(decision, cost=0.0 if demand.wallet is None else float(demand.credits))
+            demand = replace(demand, units=Fraction(0), credits=Fraction(0))
             decision = self._with_numbers(decision, demand, dimensions)
         return replace(decision, granted=True, reason=None, repeated=True)
 
@@ -252,7 +254,7 @@ class Reference(Reading):
             decision = replace(decision, cost=float(demand.credits))
         verdicts = [self.judge(each, demand.of(each)) for each in self.constraints(demand)]
         granted = False not in verdicts and (demand.wallet is None or self.satisfied(demand.wallet, demand.credits))
-        if not granted and self.free_due(asked.customer):
+        if self.frees_first(granted=granted) and self.free_due(asked.customer):
             return self._decide(asked, amount, access, dimensions, mismatch, write)
         if granted and None in verdicts:
             raise OutOfRange(f"{asked}: {amount}")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from model.commerce_machine import Credits
+from model.hold_machine import Holds
 from model.machine import Agreement
 from model.running import run
 from model.targets import EVERY_TARGET, Targets
@@ -21,7 +22,7 @@ def test_the_engine_and_the_model_agree_for_as_long_as_told(
     targets: Targets, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end_s = time.monotonic() + float(os.environ.get(SECONDS_VARIABLE, "60"))
-    rounds = itertools.cycle(itertools.product(EVERY_TARGET, (Agreement, Credits)))
+    rounds = itertools.cycle(itertools.product(EVERY_TARGET, (Agreement, Credits, Holds)))
     for round_number, (name, machine) in enumerate(rounds, start=1):
         if time.monotonic() >= end_s:
             break

@@ -11,9 +11,21 @@ import pytest
 from headgate.periods import Period
 from model.agreeing import Agreeing
 from model.commerce_machine import Credits
+from model.hold_machine import Holds
 from model.limits import Constraint
 from model.machine import Agreement
-from model.records import Counter, CustomerRecord, EntityRecord, GrantRecord, Package, PackageTerms, Slot, Terms
+from model.records import (
+    Counter,
+    CustomerRecord,
+    EntityRecord,
+    GrantRecord,
+    HoldRecord,
+    Package,
+    PackageTerms,
+    Part,
+    Slot,
+    Terms,
+)
 from model.reference import Reference
 from model.running import notices, run
 from model.targets import ASYNC, CLUSTERS, IN_PROCESS, SYNC, Target
@@ -23,31 +35,37 @@ STEPS = 30
 NOTICED_WITHIN = 20
 
 
-every_machine = pytest.mark.parametrize("machine", [Agreement, Credits])
+MACHINES: tuple[type[Agreeing], ...] = (Agreement, Credits, Holds)
+every_machine = pytest.mark.parametrize("machine", MACHINES)
+
+
+def runs(machine: type[Agreeing], *, of_the_others: int) -> int:
+    """How often a machine runs: a step of reservations asks for more than one of the others."""
+    return max(1, of_the_others // 3) if machine is Holds else of_the_others
 
 
 @every_machine
 @pytest.mark.parametrize("target", SYNC, indirect=True)
 def test_the_sync_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=25, steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=25), steps=STEPS)
 
 
 @every_machine
 @pytest.mark.parametrize("target", ASYNC, indirect=True)
 def test_the_async_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=6, steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=6), steps=STEPS)
 
 
 @every_machine
 @pytest.mark.parametrize("target", CLUSTERS, indirect=True)
 def test_a_cluster_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=4, steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=4), steps=STEPS)
 
 
 @every_machine
 @pytest.mark.parametrize("target", IN_PROCESS, indirect=True)
 def test_the_in_process_engine_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=2, steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=2), steps=STEPS)
 
 
 class RefusesTheLastUnit(Reference):
@@ -131,6 +149,50 @@ class GivesCreditsBackToTheFirstGrant(Reference):
         purse.wallet = replace(purse.wallet, grants=purse.wallet.grants[::-1])
 
 
+class DoesNotCountWhatIsHeld(Reference):
+    def weighs(self, slot: Slot) -> Fraction:
+        return Fraction(0)
+
+
+class KeepsWhatWasSettled(Reference):
+    def take_back(self, record: HoldRecord) -> None:
+        if not self.is_due(record):
+            record.is_held = False
+        else:
+            super().take_back(record)
+
+
+class CountsInTheNewPeriod(Reference):
+    def belongs(self, part: Part, counter: Counter) -> bool:
+        return True
+
+
+class FreesAHoldTwice(Reference):
+    def is_due(self, record: HoldRecord) -> bool:
+        return record.status in ("OPEN", "EXPIRED") and record.expires_ms <= self.now_ms
+
+
+class FreesForWhomItGrants(Reference):
+    def frees_first(self, *, granted: bool) -> bool:
+        return True
+
+
+class ForgetsALateSettle(Reference):
+    def count_settled(self, record: HoldRecord, amount: Fraction, credits: Fraction, *, was_held: bool) -> None:
+        if was_held:
+            super().count_settled(record, amount, credits, was_held=was_held)
+
+
+class PaysALateSettleWithWhatWasHeld(Reference):
+    def pay_settled(self, record: HoldRecord, credits: Fraction, *, was_held: bool) -> None:
+        super().pay_settled(record, credits, was_held=True)
+
+
+class BurnsAKeyWithARefusal(Reference):
+    def burns_when_refused(self) -> bool:
+        return True
+
+
 WRONG_MODELS = (
     RefusesTheLastUnit,
     LetsAPeriodGoBack,
@@ -153,12 +215,24 @@ WRONG_ABOUT_CREDITS = (
     GivesCreditsBackToTheFirstGrant,
 )
 
+WRONG_ABOUT_HOLDS = (
+    DoesNotCountWhatIsHeld,
+    KeepsWhatWasSettled,
+    CountsInTheNewPeriod,
+    FreesAHoldTwice,
+    FreesForWhomItGrants,
+    ForgetsALateSettle,
+    PaysALateSettleWithWhatWasHeld,
+    BurnsAKeyWithARefusal,
+)
+
 
 @pytest.mark.parametrize(
     ("model_type", "machine"),
     [
         *((each, Agreement) for each in WRONG_MODELS),
         *((each, Credits) for each in WRONG_ABOUT_CREDITS),
+        *((each, Holds) for each in WRONG_ABOUT_HOLDS),
     ],
 )
 @pytest.mark.parametrize("target", SYNC[:1], indirect=True)

@@ -137,6 +137,7 @@ def test_what_a_user_may_not_do_is_not_half_done(own_place: Place, clock: Manual
             before = written(own_place)
     assert refused == {
         "zrangebyscore": ["sweep"],
+        "hget": ["settle", "release", "extend"],
         "hmget": ["settle", "release", "sweep"],
     }.get(right, list(calls))
     counters = stands(own_place, *numbers, *grants)

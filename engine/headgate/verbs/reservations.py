@@ -21,7 +21,7 @@ from headgate.calls import Verb
 from headgate.chains import dimension_text
 from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound, OutOfRange
 from headgate.holds import Details, Record
-from headgate.keys import CustomerKeys
+from headgate.keys import CUSTOMER, CustomerKeys
 from headgate.model.decision import Decision
 from headgate.model.ids import require_id
 from headgate.model.reservation import (
@@ -36,7 +36,7 @@ from headgate.prepare import PreparedRequest
 from headgate.verbs.answers import decision_of, read_reply
 from headgate.verbs.decide import Asked, denial_without_counters, note_wild_starts, passed_guard, require_bound
 from headgate.verbs.environment import ATTEMPTS_MAX, open_environment
-from headgate.verbs.loading import prepared_request
+from headgate.verbs.loading import load, prepared_request
 from headgate.wire import Status
 
 STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIRED})
@@ -189,7 +189,7 @@ def end(state: State, customer: str, id: str, amount: float, outcome: Reservatio
     keys = yield from _keys(state, customer)
     record, _ = yield from _known(keys, customer, id)
     if record is None:
-        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+        raise (yield from _not_found(state, customer, id))
     return (yield from end_known(state, customer, id, record.details, amount, outcome))
 
 
@@ -200,7 +200,7 @@ def end_known(
     keys = yield from _keys(state, customer)
     reply = yield holds.settle_call(keys, details, customer=customer, hold=id, amount=amount, outcome=outcome)
     if reply[0] == Status.ABSENT:
-        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+        raise (yield from _not_found(state, customer, id))
     reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} has ended in another way: {reservation}")
@@ -212,7 +212,7 @@ def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservat
     keys = yield from _keys(state, customer)
     reply = yield holds.extend_call(keys, customer=customer, hold=id, lasts_ms=lasts_ms)
     if reply[0] == Status.ABSENT:
-        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+        raise (yield from _not_found(state, customer, id))
     reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} is not open any more: {reservation}")
@@ -224,7 +224,7 @@ def get(state: State, customer: str, id: str) -> Verb[Reservation]:
     keys = yield from _keys(state, customer)
     record, read_at_ms = yield from _known(keys, customer, id)
     if record is None:
-        raise NotFound("reservation", id, within=f"of customer {customer!r}")
+        raise (yield from _not_found(state, customer, id))
     return record.reservation(id, customer, read_at_ms)
 
 
@@ -236,3 +236,9 @@ def _keys(state: State, customer: str) -> Verb[CustomerKeys]:
 def _known(keys: CustomerKeys, customer: str, id: str) -> Verb[tuple[Record | None, int]]:
     reply = yield holds.find_call(keys, id)
     return holds.unpack_record(reply), int(reply[1])
+
+
+def _not_found(state: State, customer: str, id: str) -> Verb[NotFound]:
+    """The error of an id that is not there; raises `EnvironmentNotReady` where what is there was lost."""
+    yield from load(state, customer, fields=[CUSTOMER])
+    return NotFound("reservation", id, within=f"of customer {customer!r}")
