@@ -182,10 +182,8 @@ class Holds(AroundHolds):
 
     @rule(second=seconds)
     def sweep(self, second: bool) -> None:
-        """Nothing is held then but what is open and has not expired; and what ended a day ago is not known."""
-        over = [(customer, each.id) for customer, each in self.records()]
+        """Nothing is held then but what is open and has not expired."""
         self.ask(second, lambda engine: engine.reservations.sweep(), lambda model: model.sweep())
-        left = {(customer, each.id) for customer, each in self.records()}
         self.everything_agrees()
         held: dict[Slot, Fraction] = {}
         for _, each in self.records():
@@ -193,10 +191,6 @@ class Holds(AroundHolds):
                 held[part.slot] = held.get(part.slot, Fraction(0)) + part.held
         assert all(slot.held == held.get(slot, 0) for slot in self.slots())
         self.open_ones_are_what_is_held(not second)
-        for customer, id in [each for each in over if each not in left][:3]:
-            self.unsure.discard((customer, id))
-            self.made.pop((customer, id), None)
-            self.read(customer, id, not second)
 
     def open_ones_are_what_is_held(self, second: bool) -> None:
         """What the account says is held, beside the reservations as they are read one by one: without the model."""
@@ -222,6 +216,23 @@ class Holds(AroundHolds):
             self.use(not second, "report", CUSTOMER, feature=TOKENS, dimensions=PROBE, value=amount)
         if made is not None and made.granted and (CUSTOMER, made.id) not in self.unsure:
             self.end(CUSTOMER, made.id, "settle", (2 * share,), by_hold=True, second=second)
+
+    @rule(
+        what=st.sampled_from(({"feature": TOKENS}, {"currency": CREDITS})),
+        share=words.shares,
+        swept=st.booleans(),
+        second=seconds,
+    )
+    def settle_late(self, what: Mapping[str, Any], share: float, swept: bool, second: bool) -> None:
+        """What has expired is counted all the same, whether it was freed or not; what is freed is freed once."""
+        made = self.reserve_new(CUSTOMER, {**what, "amount": 2, "dimensions": PROBE, "expires_in": 60}, second)
+        if made is None or not made.granted:
+            return
+        self.go_to(made.expires_at_ms)
+        for _ in range(2 if swept else 0):
+            self.ask(not second, lambda engine: engine.reservations.sweep(), lambda model: model.sweep())
+        self.end(CUSTOMER, made.id, "settle", (2 * share,), by_hold=False, second=not second)
+        self.wallet_agrees(None, second)
 
     # --- usage, and keys --------------------------------------------------------------------------------------------
 

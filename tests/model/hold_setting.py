@@ -1,4 +1,4 @@
-"""What the state machine of reservations stands on: a customer to set up and to change, and sums that are made again."""
+"""What the state machine of reservations stands on: a customer to change meanwhile, and sums that are made again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from model.vocabulary import (
     seldom,
 )
 
-STEPS_BETWEEN_READINGS = 4
+STEPS_BETWEEN_READINGS = 6
 OTHER = CUSTOMERS[1]
 ENTITIES = ("org-1", "team-1", "team-2", "user-1", "model-1")
 PROBE = {"userId": "user-1", "modelId": "model-1"}
@@ -73,26 +73,31 @@ class AroundHolds(Agreeing):
         """Every counter, every wallet with its ledger, and a few reservations."""
         second = bool(self.acted)
         for feature in (TOKENS, SEATS):
-            self.agree(
-                second,
-                lambda engine, feature=feature: engine.governance.tree(CUSTOMER, feature=feature),
-                lambda model, feature=feature: model.tree(CUSTOMER, feature=feature),
-            )
+            self.tree_agrees(feature, second)
         for resource in (None, SITE):
             self.wallet_agrees(resource, second)
         for place in range(3):
             self.read(*self.known(place), second)
 
+    def tree_agrees(self, feature: str, second: bool) -> None:
+        self.agree(
+            second,
+            lambda engine: engine.governance.tree(CUSTOMER, feature=feature),
+            lambda model: model.tree(CUSTOMER, feature=feature),
+        )
+
     def wallet_agrees(self, resource: str | None, second: bool) -> None:
         """The wallet and its ledger; no credit is lost or made: what was paid is in the grants, or is owed."""
         where: dict[str, Any] = {"currency": CREDITS, "resource": resource}
-        wallet, ledger = (
-            self.ask(
-                second,
-                lambda engine, verb=verb: getattr(engine.credits, verb)(CUSTOMER, **where),
-                lambda model, verb=verb: getattr(model, verb)(CUSTOMER, **where),
-            )
-            for verb in ("wallet", "grants")
+        wallet = self.ask(
+            second,
+            lambda engine: engine.credits.wallet(CUSTOMER, **where),
+            lambda model: model.wallet(CUSTOMER, **where),
+        )
+        ledger = self.ask(
+            second,
+            lambda engine: engine.credits.grants(CUSTOMER, **where),
+            lambda model: model.grants(CUSTOMER, **where),
         )
         wrong = list(wrong_credits(wallet, ledger))
         assert not wrong, "\n".join(wrong)
@@ -239,11 +244,7 @@ class AroundHolds(Agreeing):
         self.put_plan(limit, rate, "DAY", second)
         self.configure(second, "catalog", "put_addons", [{"id": ADDONS[0], "entitlements": [seats]}])
         for customer in CUSTOMERS:
-            self.set_up(
-                second,
-                lambda engine, customer=customer: engine.customers.put(customer),
-                lambda model, customer=customer: model.put_customer(customer),
-            )
+            self.put_customer(customer, second)
         self.set_up(
             second,
             lambda engine: engine.customers.put_resource(CUSTOMER, SITE),
@@ -266,6 +267,9 @@ class AroundHolds(Agreeing):
             self.put_budget(budget, second)
         self.give(5, 10, None, None, second)
         self.give(10, 90, None, None, not second)
+
+    def put_customer(self, customer: str, second: bool) -> None:
+        self.set_up(second, lambda engine: engine.customers.put(customer), lambda model: model.put_customer(customer))
 
     def configure(self, second: bool, place: str, verb: str, given: list[Any]) -> None:
         self.set_up(
