@@ -285,9 +285,7 @@ def _require_room(
         require_wallet_room(currency, given, after, kept, catalog, now_ms=now_ms)
 
 
-def fuller_wallets(
-    after: Subscription, kept: Sequence[Subscription], catalog: Catalog, *, now_ms: int
-) -> list[str]:
+def fuller_wallets(after: Subscription, kept: Sequence[Subscription], catalog: Catalog, *, now_ms: int) -> list[str]:
     """The currencies of the wallets in which a subscription lets more recur than it did."""
     if _has_ended(after, now_ms):
         return []
