@@ -237,7 +237,7 @@ def test_a_subscription_that_was_cancelled_does_not_come_back(engine: Headgate, 
     clock.advance(1)
     assert list(apply(engine, policy())) == []
     assert not engine.check("acme", feature="calls")
-    with pytest.raises(Conflict, match=r"subscriptions\.main: it ended at 2026-02-01T00:00:00\+00:00, and does not"):
+    with pytest.raises(Conflict, match=r"subscriptions\.main: ended at 2026-02-01T00:00:00\+00:00, and does not"):
         apply(engine, edited("unit_quantity: 2", "unit_quantity: 3"))
 
 
@@ -276,20 +276,28 @@ def test_what_has_expired_stays_unchanged_in_a_policy_that_still_names_it(engine
             "gift: {currency: credits, resource: site,",
             "grants.gift: a grant of this id is",
         ),
-        ("{more: 1}, start: 2026-01", "{more: 1}, start: 2026-03", "main.start: it started at 2026-01-01T00:00:00"),
-        ("{more: 1}, ", "{more: 1}, billing_anchor: 2026-01-02T00:00:00Z, ", "main.billing_anchor: it is 2026-01-01"),
-        ("{more: 1}, ", "{more: 1}, end: 2026-01-15T00:00:00Z, ", "main: it would have ended before now"),
+        (
+            "{more: 1}, start: 2026-01",
+            "{more: 1}, start: 2026-03",
+            "'main' started at 2026-01-01T00:00:00+00:00: a start",
+        ),
+        ("{more: 1}, ", "{more: 1}, billing_anchor: 2026-01-02T00:00:00Z, ", "'main' is billed from 2026-01-01"),
+        ("{more: 1}, ", "{more: 1}, end: 2026-01-15T00:00:00Z, ", "main.end: 2026-01-15T00:00:00+00:00: must be after"),
         ("pro, unit_quantity", "pro, resource: site, unit_quantity", "main.resource: the subscription is of another"),
         (
             "      main: {",
             "      late: {plan: pro, end: 2026-01-09T00:00:00Z}\n      main: {",
-            "subscriptions.late.end: must be after the start, 2026-02-01T00:00:00+00:00",
+            "subscriptions.late.end: 2026-01-09T00:00:00+00:00: must be after the start, 2026-02-01T00:00:00+00:00",
         ),
-        ("sso: {expires: 2026-12", "sso: {expires: 2026-01", "entitlements.sso.expires: has passed already"),
+        (
+            "sso: {expires: 2026-12",
+            "sso: {expires: 2026-01",
+            "entitlements.sso.expires: 2026-01-01T00:00:00+00:00: must be",
+        ),
         (
             "    grants:\n",
             "    grants:\n      old: {currency: credits, amount: 1, expires: 2026-01-02T00:00:00Z}\n",
-            "old",
+            "grants.old.expires: 2026-01-02T00:00:00+00:00: must be after the server's present time, 2026-02-01",
         ),
     ],
 )
@@ -306,6 +314,18 @@ def test_what_can_not_be_is_told_before_anything_is_written(
     assert everything(server, environment) == kept
 
 
+def test_a_server_that_holds_nothing_yet_says_its_own_time(server: RedisServer, environment: str) -> None:
+    wanted = edited("sso: {expires: 2026-12", "sso: {expires: 2020-12")
+    settings = Settings(deadline_ms=10_000, partitions=2, listen=False)
+    with Headgate.connect(server.unix_url, environment=environment, settings=settings) as engine:
+        for dry_run in (True, False):
+            with pytest.raises(
+                Conflict, match=r"entitlements\.sso\.expires: 2020-12-01T00:00:00\+00:00: must be after"
+            ):
+                apply(engine, wanted, dry_run=dry_run)
+    assert everything(server, environment) == {}
+
+
 def test_a_65th_live_grant_is_told_before_anything_is_written(
     engine: Headgate, server: RedisServer, environment: str
 ) -> None:
@@ -316,7 +336,9 @@ def test_a_65th_live_grant_is_told_before_anything_is_written(
         lines = "".join(f"      g-{index}: {{currency: credits, amount: 1}}\n" for index in range(number))
         return edited("    grants:\n", "    grants:\n" + lines)
 
-    with pytest.raises(Conflict, match=r"the wallet of credits would have 65 that are live, scheduled or recurring"):
+    with pytest.raises(
+        Conflict, match=r"grants\.g-62\.currency: credits: the wallet has 64 grants that are live, scheduled"
+    ):
         apply(engine, grants(63))
     assert everything(server, environment) == kept
     assert len(apply(engine, grants(62))) == 62

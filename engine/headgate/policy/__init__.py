@@ -40,6 +40,7 @@ Pure: where the data came from, and how it is written to a store, is not known h
 """
 
 from headgate.policy.document import Policy
+from headgate.policy.fields import in_file_words
 from headgate.policy.items import Budget, PolicyCustomer, PolicyEntity, PolicyResource
 from headgate.policy.words import (
     ADDON_TERMS_WORDS,
@@ -93,5 +94,6 @@ __all__ = [
     "PolicyCustomer",
     "PolicyEntity",
     "PolicyResource",
+    "in_file_words",
     "path_to",
 ]

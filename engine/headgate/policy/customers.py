@@ -8,7 +8,7 @@ from typing import Any, Final
 from headgate.model.credits import GrantRequest
 from headgate.model.customer import PromotionalEntitlement
 from headgate.model.ids import is_id
-from headgate.model.subscription import QUANTITY_MAX, SubscriptionAddon, SubscriptionUpsert
+from headgate.model.subscription import QUANTITY_MAX, SubscriptionAddon, SubscriptionUpsert, TrialEndBehavior
 from headgate.model.terms import EntitlementTerms
 from headgate.policy.catalog import CatalogReader
 from headgate.policy.entities import EntityReader
@@ -19,6 +19,7 @@ from headgate.policy.words import (
     CUSTOMER_WORDS,
     ENTITLEMENT_WORDS,
     GRANT_WORDS,
+    NEVER,
     RESOURCE_WORDS,
     SUBSCRIPTION_WORDS,
     TERMS_WORDS,
@@ -84,10 +85,22 @@ class CustomerReader:
         instants = self._fields.instants(path, given, SUBSCRIPTION_WORDS, never=("end", "trial_end"))
         for end in ("end", "trial_end"):
             self._fields.require_order(path, given, instants, SUBSCRIPTION_WORDS, "start", end)
+        self._require_trial(path, taken, instants)
         known: dict[str, Any] = {"id": id, "addons": addons, "entitlements": entitlements, "credits": credits}
         if "unit_quantity" not in given:
             known["unit_quantity"] = 1
         return self._fields.build(SubscriptionUpsert, path, given, SUBSCRIPTION_WORDS, **known, **instants)
+
+    def _require_trial(self, path: str, given: Mapping[str, Any], instants: Mapping[str, int | None]) -> None:
+        """Tell where a trial goes on after the end, or where there is none that could end the subscription."""
+        trial_end_ms, end_ms = instants.get("trial_end_ms"), instants.get("end_ms")
+        if trial_end_ms is not None and end_ms is not None and trial_end_ms > end_ms:
+            rule = f"must not be after end, which is {given['end']}"
+            self._fields.note(path_to(path, "trial_end"), given["trial_end"], rule)
+        behavior = given.get("trial_end_behavior")
+        if behavior == TrialEndBehavior.CANCEL_SUBSCRIPTION and given.get("trial_end") in (None, NEVER):
+            rule = "goes with a trial_end: without a trial there is none that could end"
+            self._fields.note(path_to(path, "trial_end_behavior"), behavior, rule)
 
     def _addon(self, path: str, id: str, quantity: object) -> SubscriptionAddon | None:
         is_known = self._catalog.is_known(path, id, "add-on")

@@ -183,4 +183,9 @@ def _rule(message: str, value: object, names: Mapping[str, str]) -> str:
     text = re.sub(r"^[a-z_]+: ", "", message)
     for shown in (repr(value), str(value)):
         text = text.removeprefix(shown + " ")
+    return in_file_words(text, names)
+
+
+def in_file_words(text: str, names: Mapping[str, str]) -> str:
+    """A text in the file's words: what models call a field becomes the word for it."""
     return re.sub(r"\b[a-z]+_[a-z_]+\b", lambda found: names.get(found[0], found[0]), text)

@@ -17,11 +17,12 @@ from headgate.calls import Verb
 from headgate.errors import Conflict, EnvironmentNotReady, InvalidInput
 from headgate.policy import Policy
 from headgate.verbs import credits, customers, governance, subscriptions
-from headgate.verbs.applying.catalog import PresentCatalog, judge_catalog, packages_after
+from headgate.verbs.applying.catalog import PresentCatalog, catalog_after, judge_catalog
 from headgate.verbs.applying.changes import Change, ChangeKind, Changes, Told, in_batches
-from headgate.verbs.applying.customers import CustomerWrites, PresentCustomer, judge_customer
+from headgate.verbs.applying.customers import CustomerWrites, judge_customer
 from headgate.verbs.applying.entities import EntityWrites, PresentEntities, judge_entities
-from headgate.verbs.environment import read_catalog
+from headgate.verbs.applying.foreseen import PresentCustomer
+from headgate.verbs.environment import read_catalog, require_nothing_lost
 from headgate.verbs.scanning import scan
 
 __all__ = ["Change", "ChangeKind", "Changes", "apply"]
@@ -31,22 +32,22 @@ def apply(state: State, policy: Policy, *, dry_run: bool = False) -> Verb[Change
     """Make what the policy names as it says, and return what that changed; a dry run tells it, and writes nothing.
 
     Raises `Conflict`, before the first write, for what can't be changed: the type of a feature or of an entity, an
-    archived customer, a subscription that has ended, a grant that was given, or a fifth level below an entity that the
-    policy moves.
+    archived customer, a subscription that has ended, a grant that was given, an end that has passed, a wallet that is
+    full, or a fifth level below an entity that the policy moves.
     """
     if not isinstance(policy, Policy):
         raise InvalidInput.of("policy", policy, "must be a Policy: make one with Policy.parse")
     told = Told()
-    present = yield from _present_catalog(state)
-    catalog_writes = judge_catalog(told, present or PresentCatalog(), policy)
-    packages = packages_after(present or PresentCatalog(), catalog_writes)
+    present, is_new = yield from _present_catalog(state)
+    catalog_writes = judge_catalog(told, present, policy)
+    catalog = catalog_after(present, catalog_writes)
     writes: list[tuple[CustomerWrites, EntityWrites]] = []
     for customer in policy.customers:
-        holds, entities = PresentCustomer(), PresentEntities()
-        if present is not None:
+        holds, entities = PresentCustomer(present.now_ms), PresentEntities()
+        if not is_new:
             scanned = yield from scan(state, customer.id)
             holds, entities = PresentCustomer.of(scanned), PresentEntities.of(scanned)
-        customer_writes = judge_customer(told, holds, customer, packages)
+        customer_writes = judge_customer(told, holds, customer, catalog)
         writes.append((customer_writes, judge_entities(told, entities, customer)))
     if told.conflicts:
         raise Conflict("; ".join(told.conflicts))
@@ -58,14 +59,25 @@ def apply(state: State, policy: Policy, *, dry_run: bool = False) -> Verb[Change
     return Changes(told.changes, told.unchanged)
 
 
-def _present_catalog(state: State) -> Verb[PresentCatalog | None]:
-    """The catalog as it is stored, or None where nothing was ever written."""
+def _present_catalog(state: State) -> Verb[tuple[PresentCatalog, bool]]:
+    """The catalog as it is stored, and whether nothing was ever written: then it is empty, and has the time alone."""
     try:
         stored = yield from read_catalog(state, fresh=True)
     except EnvironmentNotReady:
-        return None
+        now_ms = yield from require_nothing_lost(state)
+        return PresentCatalog(now_ms), True
     packages = stored.packages
-    return PresentCatalog(stored.features, stored.currencies, stored.entity_types, packages.plans, packages.addons)
+    return (
+        PresentCatalog(
+            now_ms=stored.read_at_ms,
+            features=stored.features,
+            currencies=stored.currencies,
+            entity_types=stored.entity_types,
+            plans=packages.plans,
+            addons=packages.addons,
+        ),
+        False,
+    )
 
 
 def _write_customer(state: State, writes: CustomerWrites) -> Verb[None]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from headgate.cache import State
+from headgate.cache import Catalog, State
 from headgate.calls import Verb
 from headgate.model.base import Strict
 from headgate.model.catalog import Currency, EntityType, Feature
-from headgate.model.packages import Addon, Package, PackageEntitlement, Packages, Plan, RecurringCredit
+from headgate.model.packages import Addon, Package, PackageEntitlement, Plan, RecurringCredit
 from headgate.policy import (
     ADDON_TERMS_WORDS,
     ADDON_WORDS,
@@ -42,8 +42,9 @@ _PARTS: Final = ("entitlements", "credits")
 
 @dataclass(frozen=True, slots=True)
 class PresentCatalog:
-    """The catalog as it is stored; empty where there is no environment yet."""
+    """The catalog as it is stored, at an instant of the server's; empty where there is no environment yet."""
 
+    now_ms: int
     features: Mapping[str, Feature] = field(default_factory=dict)
     currencies: Mapping[str, Currency] = field(default_factory=dict)
     entity_types: Mapping[str, EntityType] = field(default_factory=dict)
@@ -104,15 +105,24 @@ def judge_catalog(told: Told, present: PresentCatalog, policy: Policy) -> Catalo
     return writes
 
 
-def packages_after(present: PresentCatalog, writes: CatalogWrites) -> Packages:
-    """The plans and add-ons as they will be."""
-    plans = {**present.plans, **{each.id: _with_history(present.plans.get(each.id), each) for each in writes.plans}}
-    addons = {**present.addons, **{each.id: _with_history(present.addons.get(each.id), each) for each in writes.addons}}
-    return Packages(plans, addons)
+def catalog_after(present: PresentCatalog, writes: CatalogWrites) -> Catalog:
+    """The catalog as it will be. What plans and add-ons gave until now is remembered, as it will be then."""
+    now_ms = present.now_ms
+    plans = [catalog.package_after(present.plans.get(each.id), each, now_ms) for each in writes.plans]
+    addons = [catalog.package_after(present.addons.get(each.id), each, now_ms) for each in writes.addons]
+    return Catalog.of(
+        b"",
+        read_at_ms=now_ms,
+        features=_all_after(present.features, writes.features),
+        currencies=_all_after(present.currencies, writes.currencies),
+        entity_types=_all_after(present.entity_types, writes.entity_types),
+        plans=_all_after(present.plans, plans),
+        addons=_all_after(present.addons, addons),
+    )
 
 
-def _with_history(known: _AnyPackage | None, wanted: _AnyPackage) -> _AnyPackage:
-    return wanted if known is None else wanted.model_copy(update={"earlier_credits": known.earlier_credits})
+def _all_after(present: Mapping[str, _Described], written: Sequence[_Described]) -> Iterable[_Described]:
+    return {**present, **{each.id: each for each in written}}.values()
 
 
 def _any_of(wanted: Sequence[_Described], present: Mapping[str, _Described]) -> list[_Described]:
