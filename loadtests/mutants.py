@@ -33,7 +33,17 @@ FIRST = (
     *("-k", "redis-7.0"),
     *(
         f"tests/scenarios/test_{name}.py"
-        for name in ("tokens", "time", "rules", "amounts_on_servers", "environments", "wallets_on_servers")
+        for name in (
+            "tokens",
+            "time",
+            "rules",
+            "amounts_on_servers",
+            "environments",
+            "wallets_on_servers",
+            "holds",
+            "holds_due",
+            "keys",
+        )
     ),
 )
 LEFT_OUT = "tests/scenarios/test_mutants.py"

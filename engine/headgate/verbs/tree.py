@@ -19,6 +19,7 @@ from headgate.verbs.environment import ATTEMPTS_MAX, open_environment, read_cata
 from headgate.verbs.governance import scanned_budgets
 from headgate.verbs.loading import loaded_entities, loaded_holdings
 from headgate.verbs.scanning import scan
+from headgate.verbs.sweeping import sweep_customer
 from headgate.verbs.wallets import wallet as read_wallet
 from headgate.wire import Loaded, Status
 
@@ -117,6 +118,8 @@ def _read_budgets(
         prepared = prepare_readings(customer_keys, scanned.stamp, part, now_ms=scanned.server_now_ms)
         reply = yield prepared.ask("check", 0.0, writes=False)
         if reply[0] not in (Status.GRANTED, Status.REFUSED):
+            if reply[0] == Status.SWEEP_FIRST:
+                state.metrics.holds_freed += yield from sweep_customer(state, customer)
             return None
         for constraint, packed in zip(prepared.constraints, reply[2:], strict=False):
             states.append(state_of(constraint, wire.unpack_counter(packed), 0.0))
@@ -134,6 +137,8 @@ def _read_account(
     )
     reply = yield prepared.ask("check", 0.0, writes=False)
     if reply[0] not in (Status.GRANTED, Status.REFUSED):
+        if reply[0] == Status.SWEEP_FIRST:
+            state.metrics.holds_freed += yield from sweep_customer(state, customer)
         return None
     return state_of(prepared.constraints[0], wire.unpack_counter(reply[2]), 0.0)
 

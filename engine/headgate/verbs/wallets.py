@@ -18,6 +18,7 @@ from headgate.verbs.decide import passed_guard
 from headgate.verbs.environment import ATTEMPTS_MAX, open_environment, read_catalog
 from headgate.verbs.loading import Request, loaded_subscriptions, prepared_request
 from headgate.verbs.scanning import scan
+from headgate.verbs.sweeping import sweep_customer
 from headgate.wallets import WalletGrant, every_grant
 from headgate.wire import Counter, Loaded, Status
 
@@ -106,6 +107,8 @@ def _read_counters(
         prepared, ordered = prepare_grant_readings(customer_keys, scanned.stamp, part)
         reply = yield prepared.ask("check", 0.0, writes=False)
         if reply[0] not in (Status.GRANTED, Status.REFUSED):
+            if reply[0] == Status.SWEEP_FIRST:
+                state.metrics.holds_freed += yield from sweep_customer(state, customer)
             return None
         counters.update(
             zip((grant.id for grant in ordered), read_reply(prepared, reply, first=2).counters, strict=True)
