@@ -64,7 +64,7 @@ MUTANTS_OF_HOLDS = (
     Mutant(
         "no sweep finds the customer",
         RESERVE,
-        "call('ZADD', partition_due, expires_ms, customer)",
+        "call('ZADD', partition_due, 'LT', expires_ms, customer)",
         NOTHING,
         "holds of customers whom nobody calls stay",
     ),

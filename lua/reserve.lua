@@ -100,7 +100,7 @@ local expires_ms = now_ms + lasts_ms
 call('ZADD', due, expires_ms, hold)
 local earliest = call('HGET', usage, '@x')
 if not earliest or expires_ms < struct.unpack('<d', earliest) then
-  call('ZADD', partition_due, expires_ms, customer)
+  call('ZADD', partition_due, 'LT', expires_ms, customer)
   call('HSET', usage, '@x', struct.pack('<d', expires_ms))
 end
 call('HSET', holds, hold, cmsgpack.pack({

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 
 from headgate.errors import Conflict, NotFound
-from headgate.model.credits import Charge
+from headgate.model.credits import Charge, Wallet
 from headgate.model.reservation import Reservation, ReservationStatus
 from model.exact import rounded
 from model.limits import Constraint, Demand, Limits
@@ -146,7 +147,19 @@ class Holding(Limits):
         record.gone_ms = max(record.gone_ms or over_ms, over_ms)
         record.from_ms = min(record.from_ms or over_ms, over_ms)
 
+    def free_for_reading(self, customer: str, constraints: Iterable[Constraint]) -> None:
+        """Whoever reads a limit that more is used and held of than there is, sees it without what has expired."""
+        if not all(self.allows(each, Fraction(0)) for each in constraints):
+            self.free_due(customer)
+
     # --- reading ----------------------------------------------------------------------------------------------------
+
+    def wallet(self, customer: str, *, currency: str, resource: str | None = None) -> Wallet:
+        """Read a wallet; one that owes, without what has expired."""
+        self._readable(customer, currency, resource)
+        if not self.satisfied(self.live_wallet(customer, currency, resource), Fraction(0)):
+            self.free_due(customer)
+        return super().wallet(customer, currency=currency, resource=resource)
 
     def known(self, customer: str, id: str) -> HoldRecord:
         if customer not in self.customers or id not in self.customers[customer].holds:

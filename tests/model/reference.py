@@ -463,6 +463,15 @@ class Reference(Reading):
         access = self.access(customer_id, feature, None)
         capabilities = [feature] if access.rate is None else [feature, of_currency(access.rate.currency)]
         account = self.of_account(customer, feature, None, access)
+        budgets = (
+            self.of_entity(entity, scope, each, capability)
+            for entity in customer.entities.values()
+            for capability in capabilities
+            for scope, each in entity.budgets(capability).items()
+        )
+        self.free_for_reading(customer_id, [account, *budgets])
+        if access.rate is not None:
+            self.wallet(customer_id, currency=access.rate.currency)
         return Tree(self.state(account, Fraction(0)), self._nodes(customer, capabilities, None))
 
     def _nodes(self, customer: CustomerRecord, capabilities: Sequence[str], parent: str | None) -> tuple[Node, ...]:

@@ -31,8 +31,8 @@ class ReservationStatus(IntEnum):
 class Reservation:
     """An amount of a feature or a currency that was asked for, and what became of it.
 
-    `credits` is what it holds of the wallet. `settled` is what was used of the amount. `decision` is there when it was
-    just made: why it was refused, or every number that it saw.
+    `credits` is what it costs; a soft wallet holds no more than it has. `settled` is what was used of the amount.
+    `decision` is there when it was just made: why it was refused, or every number that it saw.
     """
 
     id: str

@@ -94,10 +94,11 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
         prepared = yield from prepared_request(state, request)
         denial = denial_without_counters(prepared, question, script)
         if denial is not None:
-            done_at_ms = None if once is None else (yield from found_done(state, request, once))
-            if done_at_ms is not None:
-                return done_before(request, question.amount, prepared, done_at_ms)
             reply = yield prepared.ask("check", 0.0, writes=False)
+            if once is not None and reply[0] in (Status.GRANTED, Status.REFUSED):  # the denial is one of now
+                done_at_ms = yield from found_done(state, request, once)
+                if done_at_ms is not None:
+                    return done_before(request, question.amount, prepared, done_at_ms)
         else:
             require_bound(prepared)
             named = yield from prepared_once(state, request, once)
