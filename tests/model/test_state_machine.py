@@ -27,7 +27,7 @@ from model.records import (
     Terms,
 )
 from model.reference import Reference
-from model.running import notices, run
+from model.running import SEED_OF_THE_SUITE, notices, run
 from model.targets import ASYNC, CLUSTERS, IN_PROCESS, SYNC, Target
 from model.wallets import Purse
 
@@ -47,25 +47,25 @@ def runs(machine: type[Agreeing], *, of_the_others: int) -> int:
 @every_machine
 @pytest.mark.parametrize("target", SYNC, indirect=True)
 def test_the_sync_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=runs(machine, of_the_others=25), steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=25), steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", ASYNC, indirect=True)
 def test_the_async_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=runs(machine, of_the_others=6), steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=6), steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", CLUSTERS, indirect=True)
 def test_a_cluster_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=runs(machine, of_the_others=4), steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=4), steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", IN_PROCESS, indirect=True)
 def test_the_in_process_engine_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=runs(machine, of_the_others=2), steps=STEPS)
+    run(target, machine, examples=runs(machine, of_the_others=2), steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 class RefusesTheLastUnit(Reference):
