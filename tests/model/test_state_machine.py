@@ -15,7 +15,7 @@ from model.limits import Constraint
 from model.machine import Agreement
 from model.records import Counter, CustomerRecord, EntityRecord, GrantRecord, Package, PackageTerms, Slot, Terms
 from model.reference import Reference
-from model.running import notices, run
+from model.running import SEED_OF_THE_SUITE, notices, run
 from model.targets import ASYNC, CLUSTERS, IN_PROCESS, SYNC, Target
 from model.wallets import Purse
 
@@ -29,25 +29,25 @@ every_machine = pytest.mark.parametrize("machine", [Agreement, Credits])
 @every_machine
 @pytest.mark.parametrize("target", SYNC, indirect=True)
 def test_the_sync_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=25, steps=STEPS)
+    run(target, machine, examples=25, steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", ASYNC, indirect=True)
 def test_the_async_client_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=6, steps=STEPS)
+    run(target, machine, examples=6, steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", CLUSTERS, indirect=True)
 def test_a_cluster_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=4, steps=STEPS)
+    run(target, machine, examples=4, steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 @every_machine
 @pytest.mark.parametrize("target", IN_PROCESS, indirect=True)
 def test_the_in_process_engine_and_the_model_never_disagree(target: Target, machine: type[Agreeing]) -> None:
-    run(target, machine, examples=2, steps=STEPS)
+    run(target, machine, examples=2, steps=STEPS, number=SEED_OF_THE_SUITE)
 
 
 class RefusesTheLastUnit(Reference):
