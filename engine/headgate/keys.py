@@ -42,9 +42,16 @@ def subscriptions_field(resource: str | None = None) -> bytes:
     return b"subscriptions" if resource is None else f"subscriptions:{resource}".encode()
 
 
-def ended_subscription_field(subscription: str) -> bytes:
-    """Name the document of a subscription that ended long ago."""
-    return f"ended-subscription:{subscription}".encode()
+ENDED_SUBSCRIPTION: Final = b"ended-subscription:"
+"""How the document of a subscription that ended long ago begins."""
+
+ENDED_GRANT: Final = b"ended-grant:"
+"""How the document of a grant that ended long ago begins."""
+
+
+def ended_subscription_field(subscription: str, resource: str | None = None) -> bytes:
+    """Name the document of a subscription that ended long ago: ids are a customer's own, or a resource's."""
+    return ENDED_SUBSCRIPTION + _within(resource, subscription)
 
 
 def wallet_field(currency: str, resource: str | None = None) -> bytes:
@@ -52,9 +59,13 @@ def wallet_field(currency: str, resource: str | None = None) -> bytes:
     return f"wallet:{currency}{'' if resource is None else f':{resource}'}".encode()
 
 
-def ended_grant_field(grant: str) -> bytes:
-    """Name the document of a grant that ended long ago."""
-    return f"ended-grant:{grant}".encode()
+def ended_grant_field(currency: str, grant: str, resource: str | None = None) -> bytes:
+    """Name the document of a grant that ended long ago: ids are a wallet's own."""
+    return ENDED_GRANT + f"{currency}:".encode() + _within(resource, grant)
+
+
+def _within(resource: str | None, id: str) -> bytes:
+    return id.encode() if resource is None else f"{resource}:{id}".encode()
 
 
 def entitlement_field(feature: str) -> bytes:

@@ -66,10 +66,11 @@ def apply_command(
 ) -> None:
     """Make the catalog, customers and their budgets what a policy file says.
 
-    The whole file is checked first: every problem is shown with its line, and then nothing is written. What the file
-    leaves out is left alone: nothing is ever deleted, and names, texts, anchors and a subscription's end stay. What
-    plans, add-ons and subscriptions say, limits, resets, cadences, scopes and parents are exactly as the file has them;
-    an archived entity that it names comes back. A grant is given once. Applied a second time, it changes nothing.
+    The whole file is checked first: every problem in it is shown with its line. What speaks against it in what is
+    stored is told by its path, before anything is written. What the file leaves out is left alone: nothing is ever
+    deleted, and names, texts, anchors and a subscription's end stay. What plans, add-ons and subscriptions say, limits,
+    resets, cadences, scopes and parents are exactly as the file has them; an archived entity that it names comes back.
+    A grant is given once. Applied a second time, it changes nothing.
 
     \b
     Example:

@@ -262,21 +262,25 @@ class EmbeddedServer:
 
     def _await_answer(self, path: Path) -> bool:
         """Whether the server came to answer; False if it ended. One that neither answers nor ends is an error."""
-        begun_s = time.monotonic()
-        while True:
+        answer = b""
+
+        def has_answered_or_ended() -> bool:
+            nonlocal answer
             answer = _ask(path, b"PING\r\n")
-            if answer.startswith(b"+PONG"):
-                return True
-            if self._is_gone():
-                return False
-            patience_s = LOADING_S if answer.startswith(b"-LOADING") else ANSWER_S
-            if time.monotonic() - begun_s > patience_s:
-                said = answer.decode(errors="replace").strip() or "nothing"
-                raise EmbeddedServerFailed(
-                    f"The server of {self._folder} runs, but answers {said} on {path} after {patience_s:.0f} s. "
-                    "It may be paused, or run on another machine that shares the directory."
-                )
-            time.sleep(POLL_S)
+            return answer.startswith(b"+PONG") or self._is_gone()
+
+        waited_s = ANSWER_S
+        is_known = _wait(has_answered_or_ended, ANSWER_S)
+        if not is_known and answer.startswith(b"-LOADING"):
+            waited_s = LOADING_S
+            is_known = _wait(has_answered_or_ended, LOADING_S - ANSWER_S)
+        if not is_known:
+            said = answer.decode(errors="replace").strip() or "nothing"
+            raise EmbeddedServerFailed(
+                f"The server of {self._folder} runs, but answers {said} on {path} after {waited_s:.0f} s. "
+                "It may be paused, or run on another machine that shares the directory."
+            )
+        return answer.startswith(b"+PONG")
 
     def _is_gone(self) -> bool:
         """Whether supervisor and server have both ended. Ask only where no other process can start one."""
@@ -343,6 +347,7 @@ def _ask(path: Path, command: bytes) -> bytes:
 
 
 def _wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Poll what another process does, which tells nobody: a lock that it lets go, a socket that it opens, its end."""
     end_s = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end_s:

@@ -94,7 +94,7 @@ def not_ended(
 def _load(
     state: State, customer: str, currency: str, resource: str | None, id: str, fields: Sequence[bytes]
 ) -> Verb[tuple[Catalog, Loaded]]:
-    wanted = [keys.wallet_field(currency, resource), _ended_grant_field(currency, resource, id), *fields]
+    wanted = [keys.wallet_field(currency, resource), keys.ended_grant_field(currency, id, resource), *fields]
     catalog, loaded = yield from load_customer(state, customer, wanted, resource=resource)
     if currency not in catalog.currencies:
         raise NotFound("currency", currency)
@@ -108,7 +108,7 @@ def _given(loaded: Loaded, wallet: bytes) -> tuple[Grant, ...]:
 
 def _find(loaded: Loaded, given: Iterable[Grant], currency: str, resource: str | None, id: str) -> Grant | None:
     kept = next((each for each in given if each.id == id), None)
-    return kept or loaded.document(Grant, _ended_grant_field(currency, resource, id))
+    return kept or loaded.document(Grant, keys.ended_grant_field(currency, id, resource))
 
 
 def grant_made(id: str, request: GrantRequest, number: int, *, now_ms: int) -> Grant:
@@ -186,9 +186,4 @@ def _has_ended(grant: Grant, now_ms: int) -> bool:
 
 
 def _ended_field(grant: Grant) -> bytes:
-    return _ended_grant_field(grant.currency, grant.resource, grant.id)
-
-
-def _ended_grant_field(currency: str, resource: str | None, id: str) -> bytes:
-    """Two wallets may have a grant of one id each: the wallet is a part of the name."""
-    return keys.ended_grant_field(":".join(part for part in (currency, resource, id) if part is not None))
+    return keys.ended_grant_field(grant.currency, grant.id, grant.resource)

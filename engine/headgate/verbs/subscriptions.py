@@ -123,7 +123,7 @@ def all_of(
         loaded = yield from scan_customer(state, customer)
         if resource is not None and keys.resource_field(resource) not in loaded.documents:
             raise NotFound("customer resource", resource, within=f"of customer {customer!r}")
-        ended = documents_of(loaded, Subscription, keys.ended_subscription_field(""))
+        ended = documents_of(loaded, Subscription, keys.ENDED_SUBSCRIPTION)
         found = [*_kept(loaded, resource), *(each for each in ended if each.resource == resource)]
     else:
         field = keys.subscriptions_field(resource)
@@ -349,7 +349,7 @@ def _cancelled_at_ms(present: Subscription, at: object, now_ms: int) -> int:
 
 
 def _load(state: State, customer: str, resource: str | None, id: str) -> Verb[tuple[Catalog, Loaded]]:
-    fields = [keys.subscriptions_field(resource), _ended_field(resource, id)]
+    fields = [keys.subscriptions_field(resource), keys.ended_subscription_field(id, resource)]
     return (yield from load_customer(state, customer, fields, resource=resource))
 
 
@@ -360,7 +360,7 @@ def _kept(loaded: Loaded, resource: str | None) -> tuple[Subscription, ...]:
 
 def _find(loaded: Loaded, resource: str | None, id: str) -> Subscription | None:
     kept = next((each for each in _kept(loaded, resource) if each.id == id), None)
-    return kept or loaded.document(Subscription, _ended_field(resource, id))
+    return kept or loaded.document(Subscription, keys.ended_subscription_field(id, resource))
 
 
 def _require_found(loaded: Loaded, customer: str, id: str, resource: str | None) -> Subscription:
@@ -383,9 +383,7 @@ def _documents(resource: str | None, subscriptions: Sequence[Subscription], now_
     moved = ended[: max(0, len(subscriptions) - SUBSCRIPTIONS_MAX)]
     kept = Subscriptions(subscriptions=tuple(each for each in subscriptions if each not in moved))
     documents = {keys.subscriptions_field(resource): wire.pack_document(kept)}
-    return {**documents, **{_ended_field(resource, each.id): wire.pack_document(each) for each in moved}}
-
-
-def _ended_field(resource: str | None, id: str) -> bytes:
-    """A customer and its resources may have a subscription of one id each: the resource is a part of the name."""
-    return keys.ended_subscription_field(id if resource is None else f"{resource}:{id}")
+    return {
+        **documents,
+        **{keys.ended_subscription_field(each.id, resource): wire.pack_document(each) for each in moved},
+    }

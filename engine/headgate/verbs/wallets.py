@@ -79,7 +79,7 @@ def grants(state: State, customer: str, currency: str, resource: str | None) -> 
 def _every_given(scanned: Loaded, currency: str, resource: str | None) -> list[Grant]:
     document = scanned.document(Grants, keys.wallet_field(currency, resource))
     given = [] if document is None else list(document.grants)
-    prefix = keys.ended_grant_field("")
+    prefix = keys.ENDED_GRANT
     ended = (
         wire.unpack_document(Grant, packed) for field, packed in scanned.documents.items() if field.startswith(prefix)
     )
@@ -87,7 +87,7 @@ def _every_given(scanned: Loaded, currency: str, resource: str | None) -> list[G
 
 
 def _every_subscription(scanned: Loaded, resource: str | None) -> list[Subscription]:
-    prefix = keys.ended_subscription_field("")
+    prefix = keys.ENDED_SUBSCRIPTION
     ended = (
         wire.unpack_document(Subscription, packed)
         for field, packed in scanned.documents.items()

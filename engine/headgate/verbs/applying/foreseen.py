@@ -51,10 +51,10 @@ class PresentCustomer:
     def of(cls, scanned: Loaded) -> PresentCustomer:
         """Take it from all documents of a customer."""
         # What has a document of its own comes first: one of the same id among others stands in its place.
-        own = documents_of(scanned, Subscription, keys.ended_subscription_field(""))
+        own = documents_of(scanned, Subscription, keys.ENDED_SUBSCRIPTION)
         for subscriptions in documents_of(scanned, Subscriptions, keys.subscriptions_field()):
             own += subscriptions.subscriptions
-        given = documents_of(scanned, Grant, keys.ended_grant_field(""))
+        given = documents_of(scanned, Grant, keys.ENDED_GRANT)
         for grants in documents_of(scanned, Grants, keys.wallet_field("")):
             given += grants.grants
         entitlements = documents_of(scanned, PromotionalEntitlement, keys.entitlement_field(""))
