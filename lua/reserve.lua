@@ -105,7 +105,7 @@ if not earliest or expires_ms < struct.unpack('<d', earliest) then
 end
 call('HSET', holds, hold, cmsgpack.pack({
   OPEN, expires_ms, 0, fingerprint, first_amount, second_amount, 0, 0,
-  table.concat(starts), table.concat(parts), details,
+  table.concat(starts), table.concat(parts), now_ms, details,
 }))
 count_all(call, keys, ARGV, counts, fields, reply)
 write_wallet(call, keys, ARGV, wallet, places, overdraft, of_grants)

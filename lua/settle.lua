@@ -49,7 +49,7 @@ if now_ms > not_after_ms then return { LATE, now_ms } end
 local known = call('HGET', holds, hold)
 if not known then return { ABSENT, now_ms } end
 local used_first, used_second = struct.unpack('<dd', amounts)
-local state, expires_ms, _, fingerprint, first_held, second_held, first_settled, second_settled, starts, parts, details =
+local state, expires_ms, _, fingerprint, first_held, second_held, first_settled, second_settled, starts, parts, reserved_ms, details =
   unpack(cmsgpack.unpack(known))
 if state == SETTLED or state == RELEASED then
   local same = state == outcome and first_settled == used_first and second_settled == used_second
@@ -114,7 +114,8 @@ end
 owed = sum(owed, wallet_used)
 
 local record = cmsgpack.pack({
-  outcome, expires_ms, now_ms, fingerprint, first_held, second_held, used_first, used_second, starts, parts, details,
+  outcome, expires_ms, now_ms, fingerprint, first_held, second_held, used_first, used_second,
+  starts, parts, reserved_ms, details,
 })
 ask_for_rights(call, usage, due, partition_due, ended)
 call('HSET', holds, hold, record)

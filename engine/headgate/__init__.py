@@ -42,6 +42,7 @@ from headgate.model.entitlement import (
     NumericEntitlement,
 )
 from headgate.model.governance import Assignment, AssignmentUpsert, Entity, EntityUpsert
+from headgate.model.ledger import LedgerEntry, LedgerEvent
 from headgate.model.packages import (
     Addon,
     Behavior,
@@ -122,6 +123,8 @@ __all__ = [
     "HeadgateError",
     "Hold",
     "InvalidInput",
+    "LedgerEntry",
+    "LedgerEvent",
     "LimitReached",
     "ManualClock",
     "MeterType",

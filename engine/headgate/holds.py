@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, Final
 
 import msgpack
 
 from headgate import wire
-from headgate.amounts import AmountOutOfRange, multiply
+from headgate.amounts import AmountOutOfRange, add, multiply
 from headgate.calls import Call
 from headgate.errors import OutOfRange
 from headgate.keys import CustomerKeys, Keyspace
@@ -25,6 +25,9 @@ from headgate.prepare import NO_PURSE, Place, PreparedRequest
 NO_WALLET: Final = 0
 FREED_MAX: Final = 256
 """How many holds one call frees, and records one drops: so few that no other caller of the server waits for long."""
+
+LISTED_MAX: Final = 500
+"""About how many records one page of a list has."""
 
 Constraints = tuple[tuple[Place, int], ...]
 Grants = tuple[tuple[Place, str], ...]
@@ -96,34 +99,51 @@ def _unpack_places(packed: bytes) -> tuple[Constraints, Grants]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A hold as it is stored."""
+    """A hold as it is stored. `held` is what was asked for of each section, `parts` what each grant holds."""
 
     status: ReservationStatus
     expires_at_ms: int
     fingerprint: bytes
     held: tuple[float, float]
     settled: tuple[float, float]
+    reserved_at_ms: int
+    ended_at_ms: int
+    parts: tuple[float, ...]
     details: Details
 
     @classmethod
     def unpack(cls, packed: bytes) -> Record:
         """Read a record."""
-        state, expires_ms, _, print_of_request, first, second, *settled, _, _, details = msgpack.unpackb(
+        state, expires_ms, ended_ms, print_of_request, *amounts, _, parts, reserved_ms, details = msgpack.unpackb(
             packed, raw=True
         )
+        held, settled = amounts[:2], amounts[2:]
         return cls(
             ReservationStatus(int(state)),
             int(expires_ms),
             print_of_request,
-            (float(first), float(second)),
+            (float(held[0]), float(held[1])),
             (float(settled[0]), float(settled[1])),
+            int(reserved_ms),
+            int(ended_ms),
+            wire.unpack_doubles(parts),
             Details.unpack(details),
         )
+
+    @property
+    def set_aside(self) -> float:
+        """What was taken out of reach of everybody else: credits where it costs any, else units of the feature.
+
+        A soft wallet sets aside what its grants have.
+        """
+        return self.held[0] if self.details.wallet_section == NO_WALLET else reduce(add, self.parts, 0.0)
 
     def reservation(self, id: str, customer: str, now_ms: int) -> Reservation:
         """What people know of it. One that is due has expired, whether somebody has freed it yet or not."""
         details = self.details
         is_due = self.status is ReservationStatus.OPEN and self.expires_at_ms <= now_ms
+        status = ReservationStatus.EXPIRED if is_due else self.status
+        ended_at_ms = self.expires_at_ms if status is ReservationStatus.EXPIRED else self.ended_at_ms
         section = details.wallet_section
         return Reservation(
             id=id,
@@ -133,9 +153,12 @@ class Record:
             resource=details.resource,
             amount=self.held[0],
             credits=0.0 if section == NO_WALLET else self.held[section - 1],
-            status=ReservationStatus.EXPIRED if is_due else self.status,
+            status=status,
+            reserved_at_ms=self.reserved_at_ms,
             expires_at_ms=self.expires_at_ms,
+            ended_at_ms=None if status is ReservationStatus.OPEN else ended_at_ms,
             settled=self.settled[0],
+            settled_credits=0.0 if section == NO_WALLET else self.settled[section - 1],
             metadata=details.metadata,
         )
 
@@ -239,6 +262,11 @@ def extend_call(keys: CustomerKeys, *, customer: str, hold: str, lasts_ms: int) 
 def find_call(keys: CustomerKeys, hold: str = "") -> Call:
     """Read the record of a hold, or those of holds that are due."""
     return Call("find_due", (keys.holds, keys.due), (b"", hold.encode(), b"%d" % FREED_MAX), timed=0, writes=False)
+
+
+def list_call(keys: CustomerKeys, cursor: bytes) -> Call:
+    """Read one page of all records of a customer."""
+    return Call("find_holds", (keys.holds,), (b"", cursor, b"%d" % LISTED_MAX), timed=0, writes=False)
 
 
 def waiting_call(keyspace: Keyspace, partition: int, most: int) -> Call:

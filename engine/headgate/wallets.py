@@ -34,13 +34,13 @@ class WalletGrant:
     expires_at_ms: int | None
     created_at_ms: int
     place: tuple[int | str, bytes]
-    is_voided: bool = False
+    voided_at_ms: int | None = None
     subscription: str | None = None
     display_name: str = ""
 
     def status_at(self, now_ms: int) -> GrantStatus:
         """Where it stands at an instant; a voided grant is voided at every instant."""
-        if self.is_voided:
+        if self.voided_at_ms is not None:
             return GrantStatus.VOIDED
         if now_ms < self.effective_at_ms:
             return GrantStatus.SCHEDULED
@@ -74,7 +74,7 @@ def live_wallet(
     """Find the grants that can be used at an instant. `subscriptions` are those of the wallet's own resource."""
     live, instants_ms, is_soft = [], list[int](), False
     for grant in map(_given, given):
-        if not grant.is_voided:
+        if grant.voided_at_ms is None:
             instants_ms.append(grant.effective_at_ms)
             if grant.expires_at_ms is not None:
                 instants_ms.append(grant.expires_at_ms)
@@ -131,7 +131,7 @@ def _given(grant: Grant) -> WalletGrant:
         expires_at_ms=grant.expires_at_ms,
         created_at_ms=grant.created_at_ms,
         place=keys.counter_place(grant.number),
-        is_voided=grant.voided_at_ms is not None,
+        voided_at_ms=grant.voided_at_ms,
         display_name=grant.display_name,
     )
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "engine" / "headgate"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "settings", "clock", "model", "periods", "amounts", "keys"),
     ("wire", "calls", "scripts", "entitlements", "wallets", "chains", "hierarchy", "prepare", "policy", "fitting"),
-    ("holds", "once"),
+    ("holds", "ledger", "once"),
     ("cache", "updates"),
     ("verbs",),
     ("client",),

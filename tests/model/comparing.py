@@ -46,7 +46,7 @@ class Given:
     effective_at_ms: int
     expires_at_ms: int | None
     created_at_ms: int
-    is_voided: bool
+    voided_at_ms: int | None
 
 
 def differences(answer: object, expected: object, path: str = "") -> Iterator[str]:
@@ -129,12 +129,10 @@ def comparable(answer: object) -> object:
         )
     if isinstance(answer, Grant):
         times = answer.effective_at_ms, answer.expires_at_ms, answer.created_at_ms
-        return Given(
-            answer.id, answer.kind.value, answer.priority, answer.amount, *times, answer.voided_at_ms is not None
-        )
+        return Given(answer.id, answer.kind.value, answer.priority, answer.amount, *times, answer.voided_at_ms)
     if isinstance(answer, GrantRecord):
         times = answer.effective_ms, answer.expires_ms, answer.created_ms
-        return Given(answer.id, answer.kind, answer.priority, float(answer.amount), *times, answer.is_voided)
+        return Given(answer.id, answer.kind, answer.priority, float(answer.amount), *times, answer.voided_ms)
     if isinstance(answer, list):
         return tuple(map(comparable, answer))
     return answer

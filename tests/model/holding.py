@@ -76,7 +76,7 @@ class Holding(Limits):
         self.count_settled(record, amount, credits, was_held=was_held)
         if record.overdraft is not None:
             self.pay_settled(record, credits, was_held=was_held)
-        record.status, record.settled = status, amount
+        record.status, record.settled, record.ended_ms = status, amount, self.now_ms
         self._over(record)
         return self.reservation(customer, record)
 
@@ -174,11 +174,15 @@ class Holding(Limits):
 
     def cost(self, record: HoldRecord) -> Fraction:
         """What the amount is in credits, at the rate of then."""
+        return self.in_credits(record, record.amount)
+
+    def in_credits(self, record: HoldRecord, amount: Fraction) -> Fraction:
         if record.currency is None:
             return Fraction(0)
-        return record.amount if record.rate is None else rounded(record.amount * record.rate)
+        return amount if record.rate is None else rounded(amount * record.rate)
 
     def reservation(self, customer: str, record: HoldRecord) -> Reservation:
+        status = self.status_of(record)
         return Reservation(
             id=record.id,
             customer=customer,
@@ -187,8 +191,11 @@ class Holding(Limits):
             resource=record.resource,
             amount=float(record.amount),
             credits=float(self.cost(record)),
-            status=ReservationStatus[self.status_of(record)],
+            status=ReservationStatus[status],
+            reserved_at_ms=record.reserved_ms,
             expires_at_ms=record.expires_ms,
+            ended_at_ms=record.expires_ms if status == "EXPIRED" else record.ended_ms,
             settled=float(record.settled),
+            settled_credits=float(self.in_credits(record, record.settled)),
             metadata=record.metadata,
         )

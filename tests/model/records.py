@@ -156,7 +156,7 @@ class GrantRecord:
     expires_ms: int | None
     created_ms: int
     slot: Slot = field(default_factory=Slot)
-    is_voided: bool = False
+    voided_ms: int | None = None
     subscription: str | None = None
     display_name: str = ""
 
@@ -189,6 +189,7 @@ class HoldRecord:
     resource: str | None
     amount: Fraction
     rate: Fraction | None
+    reserved_ms: int
     expires_ms: int
     metadata: dict[str, str]
     counters: list[Part] = field(default_factory=list)
@@ -197,6 +198,7 @@ class HoldRecord:
     is_held: bool = True
     status: str = "OPEN"
     settled: Fraction = Fraction(0)
+    ended_ms: int | None = None
     from_ms: int | None = None
     gone_ms: int | None = None
 

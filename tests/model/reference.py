@@ -168,7 +168,10 @@ class Reference(Reading):
         rate = None if access.rate is None or feature is None else access.rate.amount
         paid_in = currency if access.rate is None else access.rate.currency
         expires_ms = self.now_ms + lasts_ms
-        record = HoldRecord(id, told, feature, paid_in, resource, exact(amount), rate, expires_ms, dict(metadata or {}))
+        record = HoldRecord(
+            *(id, told, feature, paid_in, resource, exact(amount), rate),
+            *(self.now_ms, expires_ms, dict(metadata or {})),
+        )
 
         mismatch = self._metered_only(asked, access)
         decision = self._decide(

@@ -105,7 +105,7 @@ class Wallets(Commerce):
 
     def has_room(self, customer: CustomerRecord, currency: str, resource: str | None) -> bool:
         given = customer.grants.get((currency, resource), {}).values()
-        not_ended = [each for each in given if not each.is_voided and self.lasts(each.expires_ms)]
+        not_ended = [each for each in given if each.voided_ms is None and self.lasts(each.expires_ms)]
         recurring = {
             (record.id, credit.cadence)
             for record in self.of_wallet(customer, resource)
@@ -122,7 +122,8 @@ class Wallets(Commerce):
             grants = changed.grants.get((currency, resource), {})
             if grant not in grants:
                 raise NotFound("grant", grant)
-            grants[grant].is_voided = True
+            if grants[grant].voided_ms is None:
+                grants[grant].voided_ms = self.now_ms
         return grants[grant]
 
     # --- grants that recur ------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class Wallets(Commerce):
         return sorted(found, key=lambda each: (each.effective_ms, each.id))
 
     def status(self, grant: GrantRecord) -> GrantStatus:
-        if grant.is_voided:
+        if grant.voided_ms is not None:
             return GrantStatus.VOIDED
         if self.now_ms < grant.effective_ms:
             return GrantStatus.SCHEDULED
@@ -203,7 +204,7 @@ class Wallets(Commerce):
 
     def is_live(self, grant: GrantRecord) -> bool:
         """Whether a grant can be used now: its expiry is the first instant at which it can't."""
-        return not grant.is_voided and grant.effective_ms <= self.now_ms and self.lasts(grant.expires_ms)
+        return grant.voided_ms is None and grant.effective_ms <= self.now_ms and self.lasts(grant.expires_ms)
 
     def burn_order(self, grants: Iterable[GrantRecord]) -> list[GrantRecord]:
         """Which grant is used first: low priorities, then what expires first, and what was not paid for."""
@@ -323,4 +324,6 @@ class Wallets(Commerce):
             expires_at_ms=grant.expires_ms,
             subscription=grant.subscription,
             display_name=grant.display_name,
+            created_at_ms=grant.created_ms,
+            voided_at_ms=grant.voided_ms,
         )

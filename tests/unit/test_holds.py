@@ -20,7 +20,7 @@ from headgate.keys import CustomerKeys, Keyspace
 from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.testing.lua_modules import INSTALL, PRELUDE
 from headgate.verbs import reservations
-from headgate.wire import unpack_doubles
+from headgate.wire import pack_double, unpack_doubles
 
 KEYS: CustomerKeys = Keyspace("test", 4).customer("cus-acme")
 ACCOUNT, ORG, TEAM, USER = (None, b"accnt1"), (0, b"\x01"), (0, b"\x02"), (3, b"\x05")
@@ -41,10 +41,11 @@ DETAILS = Details(
 def record(state: ReservationStatus, details: Details = DETAILS, **more: Any) -> bytes:
     """A record as the scripts write it."""
     fields = {"expires_ms": 5_000, "ended_ms": 0, "held": (10.0, 25.0), "settled": (0.0, 0.0), **more}
+    parts = pack_double(20.0) + pack_double(4.5)
     packed: bytes = msgpack.packb(
         [
             *(int(state), fields["expires_ms"], fields["ended_ms"], b"8 bytes!"),
-            *(*fields["held"], *fields["settled"], b"starts", b"parts", details.pack()),
+            *(*fields["held"], *fields["settled"], b"starts", parts, 1_000, details.pack()),
         ],
         use_bin_type=False,
     )
@@ -68,7 +69,7 @@ def test_details_come_back_as_they_were_packed() -> None:
 
 
 def test_a_record_says_what_became_of_a_reservation() -> None:
-    settled = record(ReservationStatus.SETTLED, settled=(4.0, 10.0))
+    settled = record(ReservationStatus.SETTLED, settled=(4.0, 10.0), ended_ms=4_500)
     assert Record.unpack(settled).reservation("job", "cus-acme", 4_999) == Reservation(
         id="job",
         customer="cus-acme",
@@ -78,8 +79,11 @@ def test_a_record_says_what_became_of_a_reservation() -> None:
         amount=10.0,
         credits=25.0,
         status=ReservationStatus.SETTLED,
+        reserved_at_ms=1_000,
         expires_at_ms=5_000,
+        ended_at_ms=4_500,
         settled=4.0,
+        settled_credits=10.0,
         metadata={"trace": "ä-1"},
     )
 

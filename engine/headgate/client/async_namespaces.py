@@ -12,10 +12,11 @@ from headgate.model.credits import Grant, GrantRequest, GrantState, Wallet
 from headgate.model.customer import Customer, PromotionalEntitlement, Resource
 from headgate.model.governance import Assignment, AssignmentUpsert, Entity, EntityUpsert
 from headgate.model.ids import require_id
+from headgate.model.ledger import LedgerEntry
 from headgate.model.packages import Addon, Plan
 from headgate.model.subscription import Subscription, SubscriptionUpsert
 from headgate.model.tree import Tree
-from headgate.verbs import catalog, credits, customers, governance, subscriptions, tree, wallets
+from headgate.verbs import catalog, credits, customers, governance, ledgers, subscriptions, tree, wallets
 from headgate.verbs.governance import EntityBudget
 
 if TYPE_CHECKING:
@@ -210,9 +211,15 @@ class AsyncCreditMethods:
         return await self._engine._run(verb)
 
     async def grants(self, customer: str, *, currency: str, resource: str | None = None) -> list[GrantState]:
-        """Read the ledger: every grant that ever was, from the earliest on, and what became of each."""
+        """Read every grant that ever was, from the earliest on, and what became of each."""
         place = require_id(currency, "currency"), optional_id(resource, "resource")
         verb = wallets.grants(self._engine._state, require_id(customer, "customer"), *place)
+        return await self._engine._set_up(verb)
+
+    async def ledger(self, customer: str, *, currency: str, resource: str | None = None) -> list[LedgerEntry]:
+        """Read what happened to the grants of a wallet, and to what was reserved of it, the earliest first."""
+        place = require_id(currency, "currency"), optional_id(resource, "resource")
+        verb = ledgers.credit_ledger(self._engine._state, require_id(customer, "customer"), *place)
         return await self._engine._set_up(verb)
 
 

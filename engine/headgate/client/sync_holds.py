@@ -8,11 +8,12 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from headgate.client.arguments import optional_id
 from headgate.errors import HeadgateError, LimitReached
 from headgate.model.decision import Decision
 from headgate.model.ids import require_id
 from headgate.model.reservation import Reservation, ReservationStatus
-from headgate.verbs import reservations, sweeping
+from headgate.verbs import ledgers, reservations, sweeping
 from headgate.verbs.reservations import Made
 
 if TYPE_CHECKING:
@@ -125,6 +126,19 @@ class ReservationMethods:
         """Let an open reservation last for so long (seconds, or a timedelta) from now on."""
         place = require_id(customer, "customer"), require_id(id, "id"), reservations.lasts_of(expires_in)
         return self._engine._run(reservations.extend(self._engine._state, *place))
+
+    def list(
+        self,
+        customer: str,
+        *,
+        feature: str | None = None,
+        currency: str | None = None,
+        status: ReservationStatus | None = None,
+    ) -> list[Reservation]:
+        """Read every reservation that is open, or ended within 24 hours, the earliest first."""
+        which = optional_id(feature, "feature"), optional_id(currency, "currency"), status
+        verb = ledgers.reservations(self._engine._state, require_id(customer, "customer"), *which)
+        return self._engine._set_up(verb)
 
     def sweep(self, *, customers_a_partition: int = 1_000) -> int:
         """Free what has expired, of customers whom nobody calls, too; return how many reservations this call freed."""

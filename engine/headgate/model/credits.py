@@ -121,6 +121,8 @@ class GrantState:
     expires_at_ms: int | None
     subscription: str | None = None
     display_name: str = ""
+    created_at_ms: int = 0
+    voided_at_ms: int | None = None
 
     @property
     def _rest(self) -> float:
@@ -154,6 +156,8 @@ class GrantState:
             "display_name": self.display_name,
             "effective_at_ms": self.effective_at_ms,
             "expires_at_ms": self.expires_at_ms,
+            "created_at_ms": self.created_at_ms,
+            "voided_at_ms": self.voided_at_ms,
             **{
                 name: as_number(getattr(self, name))
                 for name in ("amount", "left", "held", "consumed", "expired", "voided")

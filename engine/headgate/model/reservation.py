@@ -31,8 +31,9 @@ class ReservationStatus(IntEnum):
 class Reservation:
     """An amount of a feature or a currency that was asked for, and what became of it.
 
-    `credits` is what it costs; a soft wallet holds no more than it has. `settled` is what was used of the amount.
-    `decision` is there when it was just made: why it was refused, or every number that it saw.
+    `credits` is what it costs; a soft wallet holds no more than it has. `settled` is what was used of the amount, and
+    `settled_credits` what that cost. It ended when it was settled or released, or else when it expired. `decision` is
+    there when it was just made: why it was refused, or every number that it saw.
     """
 
     id: str
@@ -43,8 +44,11 @@ class Reservation:
     amount: float
     credits: float
     status: ReservationStatus
+    reserved_at_ms: int
     expires_at_ms: int
+    ended_at_ms: int | None = None
     settled: float = 0.0
+    settled_credits: float = 0.0
     metadata: dict[str, str] = field(default_factory=dict)
     decision: Decision | None = None
 
@@ -69,8 +73,11 @@ class Reservation:
             "amount": as_number(self.amount),
             "credits": as_number(self.credits),
             "status": self.status.name,
+            "reserved_at_ms": self.reserved_at_ms,
             "expires_at_ms": self.expires_at_ms,
+            "ended_at_ms": self.ended_at_ms,
             "settled": as_number(self.settled),
+            "settled_credits": as_number(self.settled_credits),
             "metadata": self.metadata,
             "decision": self.decision and self.decision.as_dict(),
         }

@@ -82,6 +82,8 @@ def grant_state(grant: WalletGrant, currency: str, resource: str | None, counter
         expires_at_ms=grant.expires_at_ms,
         subscription=grant.subscription,
         display_name=grant.display_name,
+        created_at_ms=grant.created_at_ms,
+        voided_at_ms=grant.voided_at_ms,
     )
 
 

@@ -178,6 +178,7 @@ def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> R
         amount=decision.requested,
         credits=0.0 if prepared.wallet is None else multiply(decision.requested, prepared.wallet.rate),
         status=ReservationStatus.OPEN if granted else ReservationStatus.REFUSED,
+        reserved_at_ms=decision.decided_at_ms,
         expires_at_ms=decision.decided_at_ms + hold.lasts_ms,
         metadata=hold.metadata,
         decision=decision,
