@@ -22,17 +22,20 @@ ARGS ?=
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help demo test check bench load fuzz mutants clean
+.PHONY: help demo test test-everywhere check bench load fuzz mutants clean
 
 help: ## list the targets
 	@echo 'make <target>; ARGS="..." is handed to the command behind it'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.ready-to-run ## an embedded server, the example policy, and about 10 seconds of storm on its budgets
 	$(VENV)/bin/headgate demo $(ARGS)
 
 test: $(VENV)/.ready-to-develop ## all tests, in WORKERS=2 processes
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both clients on every server (twice as long)
+	HEADGATE_TEST_EVERY_PAIR=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 check: $(VENV)/.ready-to-develop ## ruff, mypy --strict, luacheck where present, import directions and house rules
 	$(RUN) -m ruff check .

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from behaviour.targets import EVERY_TARGET, Servers, Target
+from behaviour.targets import Servers, Target, targets_of
 from headgate import AsyncHeadgate, ManualClock
 
 
@@ -24,9 +24,16 @@ def servers() -> Iterator[Servers]:
     servers.stop()
 
 
-@pytest.fixture(params=EVERY_TARGET)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try a behaviour everywhere, unless it says itself where."""
+    says = [marker.args[0] for marker in metafunc.definition.iter_markers("parametrize")]
+    if "target" in metafunc.fixturenames and not any("target" in names for names in says):
+        metafunc.parametrize("target", targets_of(metafunc.definition.nodeid), indirect=True)
+
+
+@pytest.fixture
 async def target(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Target]:
-    """A fresh environment: sync and async, on each server, on a cluster of one node, and in process."""
+    """A fresh environment, where the test is tried."""
     target = Target(request.param, servers)
     yield target
     await target.close()

@@ -6,8 +6,10 @@ and hand back what they returned when they are awaited: a test may do what the l
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from types import TracebackType
@@ -34,9 +36,25 @@ SETTINGS: Final = Settings(partitions=4, deadline_ms=10_000, setup_deadline_ms=6
 
 SERVERS: Final = tuple(sorted({"redis-6.2", "redis-7.0", *available_binaries()}))
 EDGES: Final = ("sync", "async")
-EVERY_TARGET: Final = tuple(f"{edge}-{where}" for edge in EDGES for where in (*SERVERS, "cluster", "in-process"))
+EVERYWHERE: Final = (*SERVERS, "cluster", "in-process")
+EVERY_TARGET: Final = tuple(f"{edge}-{where}" for edge in EDGES for where in EVERYWHERE)
 BOTH_EDGES: Final = tuple(f"{edge}-{SERVERS[0]}" for edge in EDGES)
 """For rules of the edges alone, which are the same on every server."""
+
+EVERY_PAIR_VARIABLE: Final = "HEADGATE_TEST_EVERY_PAIR"
+PAIRINGS: Final = tuple(itertools.product((0, 1), repeat=2))
+
+
+def targets_of(test: str) -> tuple[str, ...]:
+    """Where a behaviour is tried: everywhere, by one of the edges each, and by both in all.
+
+    Which edge goes where depends on the test's name alone. `make test-everywhere` tries every pair.
+    """
+    if os.environ.get(EVERY_PAIR_VARIABLE):
+        return EVERY_TARGET
+    first, second = PAIRINGS[zlib.crc32(test.encode()) % len(PAIRINGS)]
+    edges = itertools.cycle((EDGES[first], EDGES[1 - first], EDGES[second], EDGES[1 - second]))
+    return tuple(f"{edge}-{where}" for edge, where in zip(edges, EVERYWHERE, strict=False))
 
 
 class Servers:
