@@ -1,0 +1,11 @@
+"""The REST face: the vendor's routes over the engine, so that the vendor's own clients run against it unchanged.
+
+    headgate serve
+
+`create_app` makes the ASGI application for those who serve it themselves. What is served, what is answered by 501, and
+where answers differ from the vendor's, is told in docs/rest.md. Needs the extra `headgate[rest]`.
+"""
+
+from headgate.rest.app import create_app
+
+__all__ = ["create_app"]
