@@ -22,7 +22,7 @@ ARGS ?=
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help demo test test-everywhere check bench load fuzz mutants clean
+.PHONY: help demo test test-everywhere test-compat check bench load fuzz mutants clean
 
 help: ## list the targets
 	@echo 'make <target>; ARGS="..." is handed to the command behind it'
@@ -36,6 +36,17 @@ test: $(VENV)/.ready-to-develop ## all tests, in WORKERS=2 processes
 
 test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both clients on every server (twice as long)
 	HEADGATE_TEST_EVERY_PAIR=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
+
+COMPAT := .venv-compat
+
+test-compat: $(VENV)/.ready-to-run $(COMPAT)/.made ## the vendor's own client, unmodified, against `headgate serve`
+	HEADGATE_TEST_COMMAND=$(VENV)/bin/headgate $(COMPAT)/bin/python -m pytest --confcutdir tests/compat --rootdir tests/compat \
+		-c tests/compat/pytest.ini tests/compat $(ARGS)
+
+$(COMPAT)/.made: $(VENV)/.made
+	@$(RUN) -m venv --clear $(COMPAT)
+	@$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check 'stigg==0.1.0b53' 'pytest>=9,<10'
+	@touch $@
 
 check: $(VENV)/.ready-to-develop ## ruff, mypy --strict, luacheck where present, import directions and house rules
 	$(RUN) -m ruff check .
@@ -104,5 +115,5 @@ $(VENV)/.ready-to-run: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.ready-to-develop: $(VENV)/.made pyproject.toml constraints.txt
 	@echo 'Installing headgate and what its tests and checks need, once'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e '.[embedded,cli,testing]' --group dev
+		-e '.[embedded,cli,rest,testing]' --group dev
 	@touch $@ $(VENV)/.ready-to-run

@@ -23,7 +23,7 @@
 --   [9] customer       string   the customer's id
 --   [10] hold          string   the id that the client made
 --   [11] fingerprint   string   8 bytes of a hash of what is asked
---   [12] lasts_ms      double   how long the hold stays open
+--   [12] span          doubles  how long the hold stays open at most (ms), and until when at most (epoch ms, or infinity)
 --   [13] details       msgpack  which counters and grants, in the order of the fields; the rest is the client's
 --   [14..] fields      string   the fields of the counters: of the constraints in their order, then of the grants
 -- REPLY
@@ -49,7 +49,7 @@
 local catalog, usage, holds, due, partition_due = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local request, layout, grants, places = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local overdraft, burn_order, customer, hold = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local fingerprint, lasts_ms, details, fields = ARGV[11], struct.unpack('<d', ARGV[12]), ARGV[13], 14
+local fingerprint, span, details, fields = ARGV[11], ARGV[12], ARGV[13], 14
 local call = redis.call
 local OPEN = 1
 local counts = { layout:byte(1, -1) }
@@ -96,7 +96,8 @@ for index = 1, #counts do
   skip = 0
 end
 
-local expires_ms = now_ms + lasts_ms
+local lasts_ms, until_ms = struct.unpack('<dd', span)
+local expires_ms = math.min(now_ms + lasts_ms, until_ms)
 call('ZADD', due, expires_ms, hold)
 local earliest = call('HGET', usage, '@x')
 if not earliest or expires_ms < struct.unpack('<d', earliest) then

@@ -14,6 +14,7 @@ from headgate.errors import (
     CatalogNotEverywhere,
     ConfigurationKeepsChanging,
     Conflict,
+    DuplicateId,
     EmbeddedServerFailed,
     EnvironmentMismatch,
     EnvironmentNotReady,
@@ -27,6 +28,7 @@ from headgate.errors import (
     Problem,
     Unavailable,
 )
+from headgate.model.api_key import ApiKey, KeyScope
 from headgate.model.catalog import Currency, EntityType, Feature, FeatureStatus, FeatureType, MeterType
 from headgate.model.credits import Charge, Grant, GrantKind, GrantRequest, GrantState, GrantStatus, Wallet
 from headgate.model.customer import Customer, PromotionalEntitlement, Resource
@@ -58,6 +60,7 @@ from headgate.model.subscription import (
     BillingPeriod,
     Subscription,
     SubscriptionAddon,
+    SubscriptionState,
     SubscriptionStatus,
     SubscriptionUpsert,
     TrialEndBehavior,
@@ -75,6 +78,7 @@ from headgate.verbs.report import UsageRecord
 
 __all__ = [
     "Addon",
+    "ApiKey",
     "Assignment",
     "AssignmentUpsert",
     "AsyncHeadgate",
@@ -97,6 +101,7 @@ __all__ = [
     "Customer",
     "Decision",
     "DeniedReason",
+    "DuplicateId",
     "EarlierCredits",
     "EmbeddedServerFailed",
     "Entitlement",
@@ -123,6 +128,7 @@ __all__ = [
     "HeadgateError",
     "Hold",
     "InvalidInput",
+    "KeyScope",
     "LedgerEntry",
     "LedgerEvent",
     "LimitReached",
@@ -148,6 +154,7 @@ __all__ = [
     "Settings",
     "Subscription",
     "SubscriptionAddon",
+    "SubscriptionState",
     "SubscriptionStatus",
     "SubscriptionUpsert",
     "Tree",

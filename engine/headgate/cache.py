@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from headgate.keys import Keyspace
 from headgate.model.catalog import Currency, EntityType, Feature
@@ -143,6 +143,10 @@ Shape = tuple[str, str | None, str | None, str | None, tuple[str, ...]]
 """Customer, feature, currency, resource and resolved entities: what makes two requests the same prepared request."""
 
 
+REFUSED: Final = "decisions_refused_"
+"""How the name of a count of refusals begins; the reason follows."""
+
+
 @dataclass(slots=True)
 class Metrics:
     """Counts of what happened, for whoever watches."""
@@ -155,10 +159,24 @@ class Metrics:
     wild_starts: int = 0
     holds_freed: int = 0
     resent: int = 0
+    redis_errors: int = 0
     outcomes_unknown: int = 0
+    decisions_granted: int = 0
+    decisions_refused: dict[str, int] = field(default_factory=dict)
+
+    def decided(self, reason: str | None) -> None:
+        """Count a verdict: granted where it has no reason, else refused for it."""
+        if reason is None:
+            self.decisions_granted += 1
+        else:
+            self.decisions_refused[reason] = self.decisions_refused.get(reason, 0) + 1
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
-        return iter({name: getattr(self, name) for name in self.__slots__}.items())
+        for name in self.__slots__:
+            if name != "decisions_refused":
+                yield name, getattr(self, name)
+        for reason, count in list(self.decisions_refused.items()):
+            yield f"{REFUSED}{reason}", count
 
 
 @dataclass(slots=True)

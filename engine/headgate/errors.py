@@ -4,6 +4,7 @@ HeadgateError                      every error of this package; has a `code`
 ├── InvalidInput                   a field, its value, and the rule that it breaks; nothing was sent
 ├── NotFound                       the customer, feature, entity … that a write or a report names is not there
 ├── Conflict                       the change would break what is already written; nothing was written
+│   └── DuplicateId                something that says otherwise has this id already
 ├── NotSupported                   known to the vendor's API, and not built here
 ├── OutOfRange                     a sum would leave the range of exact numbers; nothing was written
 ├── BatchIncomplete                a record of a batch went wrong; says what became of each
@@ -80,6 +81,16 @@ class Conflict(HeadgateError):
     """The change would break what is already written. Nothing was written."""
 
     code = "Conflict"
+
+
+class DuplicateId(Conflict):
+    """What is to be made is there already, under this id, and says something else. Nothing was written."""
+
+    code = "DuplicatedEntityNotAllowed"
+
+    def __init__(self, kind: str, id: str) -> None:
+        self.kind, self.id = kind, id
+        super().__init__(f"{kind} {id!r} is there already, and is another than this: change it, or use another id")
 
 
 class NotSupported(HeadgateError):

@@ -19,6 +19,7 @@ from headgate.amounts import AmountOutOfRange, add, multiply
 from headgate.calls import Call
 from headgate.errors import OutOfRange
 from headgate.keys import CustomerKeys, Keyspace
+from headgate.model.credits import Charge
 from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.prepare import NO_PURSE, Place, PreparedRequest
 
@@ -138,6 +139,13 @@ class Record:
         """
         return self.held[0] if self.details.wallet_section == NO_WALLET else reduce(add, self.parts, 0.0)
 
+    @property
+    def charges(self) -> tuple[Charge, ...]:
+        """What of which grant that is, in burn order; nothing where it costs no credits."""
+        if self.details.wallet_section == NO_WALLET:
+            return ()
+        return tuple(Charge(id, part) for (_, id), part in zip(self.details.grants, self.parts, strict=True) if part)
+
     def reservation(self, id: str, customer: str, now_ms: int) -> Reservation:
         """What people know of it. One that is due has expired, whether somebody has freed it yet or not."""
         details = self.details
@@ -202,15 +210,17 @@ def reserve_call(
     print_of_request: bytes,
     lasts_ms: int,
     details: Details,
+    until_ms: float = wire.NEVER,
 ) -> Call:
-    """Bind an amount that is to be held."""
+    """Bind an amount that is to be held, for so long at most, and until an instant at most."""
     ask = prepared.ask("check", amount, writes=False)
     catalog, usage, *buckets = prepared.keys
     wallet = prepared.wallet
     fields = prepared.fields if wallet is None else (*prepared.fields, *wallet.fields)
     purse = NO_PURSE if wallet is None else wallet.args
     order = b"" if wallet is None else bytes(wallet.places)
-    how = (customer.encode(), hold.encode(), print_of_request, wire.pack_double(lasts_ms), details.pack())
+    span = wire.pack_amounts(lasts_ms, until_ms)
+    how = (customer.encode(), hold.encode(), print_of_request, span, details.pack())
     # The same id is the same hold: it may be sent again when its reply was lost.
     return Call(
         "reserve",

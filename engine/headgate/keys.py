@@ -42,6 +42,11 @@ def subscriptions_field(resource: str | None = None) -> bytes:
     return b"subscriptions" if resource is None else f"subscriptions:{resource}".encode()
 
 
+def claimed_subscription_field(subscription: str) -> bytes:
+    """Name who an id of a subscription was given to, among the names of its partition."""
+    return f"subscription:{subscription}".encode()
+
+
 ENDED_SUBSCRIPTION: Final = b"ended-subscription:"
 """How the document of a subscription that ended long ago begins."""
 
@@ -123,6 +128,7 @@ class CustomerKeys:
     due: bytes
     ended: bytes
     partition_due: bytes
+    partition_customers: bytes
     partition: bytes
 
     def seen(self, hours: int, generation: int) -> bytes:
@@ -156,9 +162,14 @@ class Keyspace:
         """Name the channel on which changes are told."""
         return f"hg:{self.environment}:updates".encode()
 
-    def partition_of(self, customer: str) -> int:
-        """Find the partition that a customer belongs to, for ever."""
-        return zlib.crc32(customer.encode()) % self.partitions
+    @property
+    def api_keys(self) -> bytes:
+        """Name the hash of the API keys: they need no partitions, and may be there before anything else."""
+        return f"hg:{self.environment}:api-keys".encode()
+
+    def partition_of(self, id: str) -> int:
+        """Find the partition that a customer, or another id that is looked up without one, belongs to, for ever."""
+        return zlib.crc32(id.encode()) % self.partitions
 
     def partition_catalog(self, partition: int) -> bytes:
         """Name the catalog token that a partition stands at."""
@@ -167,6 +178,15 @@ class Keyspace:
     def partition_due(self, partition: int) -> bytes:
         """Name the customers of a partition that have holds, by their earliest expiry."""
         return b"hg:{%b/%d}:due" % (self.environment.encode(), partition)
+
+    def partition_customers(self, partition: int) -> bytes:
+        """Name the ids of a partition's customers, in their order."""
+        return b"hg:{%b/%d}:customers" % (self.environment.encode(), partition)
+
+    def names(self, id: str) -> tuple[bytes, bytes]:
+        """Name the catalog token and the names of the partition that an id belongs to, whoever it is given to."""
+        tag = b"hg:{%b/%d}:" % (self.environment.encode(), self.partition_of(id))
+        return tag + b"catalog", tag + b"names"
 
     def customer(self, customer: str) -> CustomerKeys:
         """Name the keys of one customer."""
@@ -180,5 +200,6 @@ class Keyspace:
             due=own + b":due",
             ended=own + b":ended",
             partition_due=tag + b"due",
+            partition_customers=tag + b"customers",
             partition=tag,
         )

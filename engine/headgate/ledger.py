@@ -5,22 +5,34 @@ Nothing is written for it. A grant is known for ever, a reservation until 24 hou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from headgate.amounts import add
-from headgate.model.credits import GrantState, GrantStatus
+from headgate.model.credits import Charge, GrantState, GrantStatus
 from headgate.model.ledger import LedgerEntry, LedgerEvent
 from headgate.model.reservation import Reservation, ReservationStatus
 
+NOTHING_SET_ASIDE: Final[Mapping[str, tuple[Charge, ...]]] = MappingProxyType({})
 _ORDER = {event: rank for rank, event in enumerate(LedgerEvent)}
 
 
 def ledger(
-    customer: str, grants: Iterable[GrantState], reservations: Iterable[tuple[Reservation, float]], *, now_ms: int
+    customer: str,
+    grants: Iterable[GrantState],
+    reservations: Iterable[tuple[Reservation, float]],
+    *,
+    now_ms: int,
+    set_aside: Mapping[str, tuple[Charge, ...]] = NOTHING_SET_ASIDE,
 ) -> list[LedgerEntry]:
-    """Tell what happened until an instant, the earliest first. Each reservation comes with what it sets aside."""
+    """Tell what happened until an instant, the earliest first. Each reservation comes with what it sets aside.
+
+    `set_aside` says of the reservations, by id, what of which grant that is.
+    """
     entries = [entry for grant in grants for entry in _of_grant(customer, grant)]
-    entries += [entry for each, held in reservations for entry in _of_reservation(each, held)]
+    for each, held in reservations:
+        entries += _of_reservation(each, held, set_aside.get(each.id, ()))
     happened = [entry for entry in entries if entry.at_ms <= now_ms]
     return sorted(happened, key=lambda entry: (entry.at_ms, _ORDER[entry.event], entry.id))
 
@@ -38,7 +50,7 @@ def _of_grant(customer: str, grant: GrantState) -> Iterator[LedgerEntry]:
         yield entry(LedgerEvent.GRANT_EXPIRED, grant.expires_at_ms, grant.expired)
 
 
-def _of_reservation(reservation: Reservation, held: float) -> Iterator[LedgerEntry]:
+def _of_reservation(reservation: Reservation, held: float, set_aside: tuple[Charge, ...]) -> Iterator[LedgerEntry]:
     """Tell what happened to one reservation: it was made, and perhaps it has ended. One may be settled after expiry."""
     settled = reservation.settled if reservation.currency is None else reservation.settled_credits
 
@@ -54,6 +66,7 @@ def _of_reservation(reservation: Reservation, held: float) -> Iterator[LedgerEnt
             reservation=reservation.id,
             returned=returned,
             metadata=reservation.metadata,
+            set_aside=set_aside,
         )
 
     yield entry(LedgerEvent.RESERVED, reservation.reserved_at_ms, held)

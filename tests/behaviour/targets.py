@@ -113,7 +113,7 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._wrapped, name)
-        if name in ("catalog", "customers", "subscriptions", "credits", "governance", "reservations"):
+        if name in ("catalog", "customers", "subscriptions", "credits", "governance", "reservations", "api_keys"):
             return Awaited(attribute)
         if name == "reserve":
             return lambda *args, **named: AwaitedReserving(lambda: attribute(*args, **named))

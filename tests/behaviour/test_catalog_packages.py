@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -22,7 +22,10 @@ from headgate import (
     RecurringCredit,
 )
 from headgate.cache import Catalog
+from headgate.model.base import Strict
 from headgate.model.packages import EARLIER_MAX
+
+T = TypeVar("T", bound=Strict)
 
 CREDITS: Final = "currency-api-credits"
 MINUTES: Final = "currency-minutes"
@@ -88,6 +91,11 @@ async def put_pro(engine: AsyncHeadgate, **changes: Any) -> Plan:
     return plan
 
 
+def written(kind: type[T], given: dict[str, Any]) -> T:
+    """What is stored of something that was written at the first instant of the target's clock, and never again."""
+    return kind.accept({**given, "created_at_ms": NOW_MS, "updated_at_ms": NOW_MS})
+
+
 def gives(amount: float) -> list[dict[str, Any]]:
     return [{"currency": CREDITS, "amount": amount, "cadence": "MONTH"}]
 
@@ -113,7 +121,7 @@ async def test_currencies_plans_and_addons_are_read_as_they_were_written(target:
     assert addon.entitlements[1].behavior is Behavior.OVERRIDE
     assert addon.entitlements[1].credit_rate == CreditRate(currency=CREDITS, amount=0.25)
     for reader in (engine, target.open()):
-        assert list((await reader.catalog.currencies()).values()) == [Currency.accept(each) for each in CURRENCIES]
+        assert list((await reader.catalog.currencies()).values()) == [written(Currency, each) for each in CURRENCIES]
         assert await reader.catalog.plans() == {PRO: plan}
         assert await reader.catalog.addons() == {EXTRA_SEATS: addon}
         assert set(await reader.catalog.features()) == {each["id"] for each in FEATURES}
@@ -122,10 +130,11 @@ async def test_currencies_plans_and_addons_are_read_as_they_were_written(target:
 
 async def test_an_environment_can_begin_with_a_currency_or_a_plan(target: Target, engine: AsyncHeadgate) -> None:
     assert target.dump() == {}
-    assert await engine.catalog.put_currencies([{"id": CREDITS}]) == [Currency(id=CREDITS)]
-    other = await engine.catalog.put_plans([Plan(id="plan-empty", version=7)])
-    assert other == [Plan(id="plan-empty", version=1)]
-    assert await engine.catalog.put_addons([Addon(id="addon-empty")]) == [Addon(id="addon-empty", version=1)]
+    assert await engine.catalog.put_currencies([{"id": CREDITS}]) == [written(Currency, {"id": CREDITS})]
+    (plan,) = await engine.catalog.put_plans([Plan(id="plan-empty", version=7)])
+    assert plan == written(Plan, {"id": "plan-empty", "version": 1})
+    (addon,) = await engine.catalog.put_addons([Addon(id="addon-empty")])
+    assert addon == written(Addon, {"id": "addon-empty", "version": 1})
 
 
 async def test_a_package_that_is_written_again_as_it_is_writes_nothing(target: Target, engine: AsyncHeadgate) -> None:
@@ -136,7 +145,7 @@ async def test_a_package_that_is_written_again_as_it_is_writes_nothing(target: T
     before = target.dump()
     target.clock.advance(5)
 
-    assert await engine.catalog.put_currencies(CURRENCIES) == [Currency.accept(each) for each in CURRENCIES]
+    assert await engine.catalog.put_currencies(CURRENCIES) == [written(Currency, each) for each in CURRENCIES]
     assert await put_pro(engine, credits=gives(1)) == plan
     assert await put_pro(engine, credits=gives(1), version=9, earlier_credits=[]) == plan
     assert await engine.catalog.put_plans([plan]) == [plan]

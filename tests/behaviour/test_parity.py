@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headgate import AsyncHeadgate, AsyncHold, Headgate, Hold
-from headgate.client import async_holds, async_namespaces, sync_holds, sync_namespaces
+from headgate.client import async_api_keys, async_holds, async_namespaces, sync_api_keys, sync_holds, sync_namespaces
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate
 
 PAIRS = {
@@ -19,11 +19,15 @@ PAIRS = {
     "engine.subscriptions": (sync_namespaces.SubscriptionMethods, async_namespaces.AsyncSubscriptionMethods),
     "engine.credits": (sync_namespaces.CreditMethods, async_namespaces.AsyncCreditMethods),
     "engine.governance": (sync_namespaces.GovernanceMethods, async_namespaces.AsyncGovernanceMethods),
+    "engine.api_keys": (sync_api_keys.ApiKeyMethods, async_api_keys.AsyncApiKeyMethods),
     "engine.reservations": (sync_holds.ReservationMethods, async_holds.AsyncReservationMethods),
     "a hold": (Hold, AsyncHold),
     "the engine of headgate.testing": (FakeHeadgate, AsyncFakeHeadgate),
 }
-PLAIN_ON_BOTH = {"connect", "updates", "metrics", "clock", "reserve", "require", "count", "id", "granted", "decision"}
+PLAIN_ON_BOTH = {
+    *("connect", "updates", "metrics", "clock", "environment", "settings"),
+    *("reserve", "require", "count", "id", "granted", "decision"),
+}
 """What is not awaited on either: it makes an engine, an iterator, a hold to wait for, or reads what is in memory."""
 
 RETURNS = {"Iterator[Update]": "AsyncIterator[Update]", "Hold": "Reserving"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from behaviour.commerce import DAY_MS
 from behaviour.holding import ANN, HOUR_MS, everywhere, hold, numbers, status
 from behaviour.targets import NOW_MS, Target
 from behaviour.world import ACME, TOKENS, ask, count, found_chain, spend
-from headgate import AsyncHeadgate, Conflict, ManualClock, NotFound, ReservationStatus
+from headgate import AsyncHeadgate, Conflict, InvalidInput, ManualClock, NotFound, ReservationStatus
 
 
 async def test_what_has_expired_is_given_to_whoever_would_be_refused_because_of_it(
@@ -240,3 +241,77 @@ async def test_nothing_is_left_when_all_holds_have_ended_and_their_records_went(
     clock.advance(DAY_MS)
     await engine.reservations.sweep()
     assert {key for key in target.dump() if b":usage:" not in key} == {key for key in before if b":usage:" not in key}
+
+
+# Until an instant.
+
+
+def at(now_ms: int) -> datetime:
+    return datetime.fromtimestamp(now_ms / 1000, UTC)
+
+
+async def test_a_reservation_lasts_until_the_instant_that_was_named_to_the_millisecond(
+    engine: AsyncHeadgate, clock: ManualClock
+) -> None:
+    await found_chain(engine, team=100)
+    made = await hold(engine, 75, expires_at=at(NOW_MS + 90_123))
+    assert made.reservation.expires_at_ms == NOW_MS + 90_123
+    clock.advance(90_122)
+    assert await status(engine, made.id) is ReservationStatus.OPEN
+    assert not await ask(engine, 26, **ANN)
+    clock.advance(1)
+    assert await status(engine, made.id) is ReservationStatus.EXPIRED
+    assert await ask(engine, 100, **ANN)
+
+
+async def test_the_same_instant_is_the_same_request_whenever_it_is_repeated(
+    target: Target, engine: AsyncHeadgate, clock: ManualClock
+) -> None:
+    await found_chain(engine)
+    until = at(NOW_MS + HOUR_MS)
+    first = await hold(engine, 75, id="job-1", expires_at=until)
+    clock.advance(1_000)
+    assert (await hold(engine, 75, id="job-1", expires_at=until)).reservation.expires_at_ms == NOW_MS + HOUR_MS
+    assert await numbers(engine) == everywhere(0, 75)
+    before = target.dump()
+    for other in ({"expires_at": at(NOW_MS + HOUR_MS + 1)}, {"expires_in": 3_600}, {}):
+        with pytest.raises(Conflict, match="another request"):
+            await hold(engine, 75, id="job-1", **other)
+    assert target.dump() == before
+    clock.advance(HOUR_MS)
+    late = await hold(engine, 75, id="job-1", expires_at=until)
+    assert (late.reservation.status, late.reservation.reserved_at_ms) == (
+        ReservationStatus.EXPIRED,
+        first.reservation.reserved_at_ms,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"expires_at": at(NOW_MS)}, "must be 1 second to 24 hours ahead"),
+        ({"expires_at": at(NOW_MS + 999)}, "must be 1 second to 24 hours ahead"),
+        ({"expires_at": at(NOW_MS - DAY_MS)}, "must be 1 second to 24 hours ahead"),
+        ({"expires_at": at(NOW_MS + DAY_MS + 1)}, "must be 1 second to 24 hours ahead"),
+        ({"expires_at": datetime(2026, 3, 10, 13)}, "must be a datetime with a time zone"),  # noqa: DTZ001
+        ({"expires_at": NOW_MS + HOUR_MS}, "must be a datetime with a time zone"),
+        ({"expires_at": at(NOW_MS + HOUR_MS), "expires_in": 60}, "give expires_in or expires_at, not both"),
+    ],
+)
+async def test_an_instant_that_can_not_be_is_refused_and_nothing_is_held(
+    target: Target, engine: AsyncHeadgate, given: dict[str, Any], rule: str
+) -> None:
+    await found_chain(engine)
+    before = target.dump()
+    with pytest.raises(InvalidInput) as caught:
+        await hold(engine, 75, **given)
+    assert target.dump() == before
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.rule) == ("expires_at", rule)
+
+
+@pytest.mark.parametrize("ahead_ms", [1_000, DAY_MS])
+async def test_the_nearest_and_the_farthest_instant_are_accepted(engine: AsyncHeadgate, ahead_ms: int) -> None:
+    await found_chain(engine)
+    made = await hold(engine, 75, expires_at=at(NOW_MS + ahead_ms))
+    assert (await engine.reservations.get(ACME, made.id)).expires_at_ms == NOW_MS + ahead_ms

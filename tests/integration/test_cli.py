@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from behaviour.targets import read_key
 from headgate.cli import main
 from headgate.cli.policy_file import parse_policy
 from headgate.client.sync_client import Headgate
@@ -112,8 +113,7 @@ def everything(server: RedisServer, environment: str) -> dict[bytes, Any]:
     """Every key of an environment with its content. (A dump will not do: a server may lay the same hash out anew.)"""
     client: redis.Redis = server.client()
     keys = [key for key in client.keys("hg:*") if environment in re.split(r"[:{}/]", key.decode())]
-    read: dict[bytes, Callable[[bytes], Any]] = {b"hash": client.hgetall, b"string": client.get}
-    return {key: read[client.type(key)](key) for key in keys}
+    return {key: read_key(client, key) for key in keys}
 
 
 def spent(engine: Headgate, amount: float = 10, **dimensions: str) -> str:

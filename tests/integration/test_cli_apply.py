@@ -1,7 +1,7 @@
 """`engine.apply` and trees with plans, subscriptions, resources, promotions and credits, on a real server."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from behaviour.targets import read_key
 from headgate import ManualClock
 from headgate.cli.policy_file import parse_policy
 from headgate.client.sync_client import Headgate
@@ -109,8 +110,7 @@ def everything(server: RedisServer, environment: str) -> dict[bytes, Any]:
     """Every key of an environment with its content."""
     client: redis.Redis = server.client()
     keys = [key for key in client.keys("hg:*") if environment in re.split(r"[:{}/]", key.decode())]
-    read: dict[bytes, Callable[[bytes], Any]] = {b"hash": client.hgetall, b"string": client.get}
-    return {key: read[client.type(key)](key) for key in keys}
+    return {key: read_key(client, key) for key in keys}
 
 
 def test_what_a_policy_sells_holds(engine: Headgate) -> None:

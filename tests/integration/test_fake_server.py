@@ -69,6 +69,9 @@ class Pair:
         for key in keys:
             if self.real.type(key) == b"hash":
                 assert self.fake.redis.hgetall(key) == self.real.hgetall(key), key
+            elif self.real.type(key) == b"zset":
+                everything = ("ZRANGE", key, 0, -1, "WITHSCORES")
+                assert self.fake_client.execute_command(*everything) == self.real.execute_command(*everything), key
             else:
                 assert self.fake.redis.get(key) == self.real.get(key), key
 
@@ -208,6 +211,7 @@ NOW_MS = 1_700_000_000_000.0
 HOUR_MS = 3_600_000.0
 MOMENT = struct.pack("<dd", NOW_MS, NOW_MS)
 CATALOG, USAGE, CONFIG, META = b"hg:{t/0}:catalog", b"hg:{t/0}:c:usage", b"hg:{t/0}:c:config", b"hg:t:meta"
+CUSTOMERS = b"hg:{t/0}:customers"
 BUCKETS = (b"hg:{t/0}:c:usage:0", b"hg:{t/0}:c:usage:7")
 TOKENS = tuple(struct.pack(">Q", 4_000_000_000_000_000 + number) + b"\0\xffrandom" + b"g" for number in range(3))
 OTHER_CLOCK = TOKENS[0][:-1] + b"s"
@@ -251,7 +255,7 @@ def configurations(draw: st.DrawFn) -> tuple[list[bytes], list[bytes]]:
     moment = struct.pack("<dd", draw(st.sampled_from([NOW_MS + HOUR_MS, NOW_MS + HOUR_MS, 0.0])), NOW_MS)
     stamp = [TOKENS[draw(st.sampled_from(USUALLY_FIRST))], draw(st.sampled_from(VERSIONS))]
     rest = [moment, draw(st.sampled_from(VERSIONS[1:])), b"%d" % draw(st.integers(0, 99)), b"hg:t:updates", b"\0told"]
-    return [CATALOG, USAGE, CONFIG], stamp + rest + documents
+    return [CATALOG, USAGE, CONFIG, CUSTOMERS], stamp + rest + [b"cus"] + documents
 
 
 LOADS = st.builds(
@@ -283,7 +287,7 @@ ALWAYS_FIRST: list[Step] = [
     ("raise_partition", [CATALOG], [TOKENS[0], b"1"]),
     (
         "configure",
-        [CATALOG, USAGE, CONFIG],
+        [CATALOG, USAGE, CONFIG, CUSTOMERS],
         [
             TOKENS[0],
             b"",
@@ -292,11 +296,63 @@ ALWAYS_FIRST: list[Step] = [
             b"9",
             b"hg:t:updates",
             b"told",
+            b"cus",
             b"customer",
             b"c",
         ],
     ),
 ]
+
+
+NAMES: list[bytes] = [b"subscription:s", b"subscription:t"]
+NAMED = b"hg:{t/0}:names"
+KEYS_OF_FACE = b"hg:t:api-keys"
+IDS = [b"a", b"b", b"B", b"b-1", b"c"]
+OTHER_STEPS: st.SearchStrategy[Step] = st.one_of(
+    st.builds(
+        lambda customer, rest: ("configure", rest[0], [TOKENS[0], b"", *rest[1][2:7], customer, *rest[1][8:]]),
+        st.sampled_from(IDS),
+        configurations(),
+    ),
+    st.builds(
+        lambda first, most: ("find_customers", [CATALOG, CUSTOMERS], [MOMENT, first, b"+", most]),
+        st.sampled_from([b"-", b"(a", b"(b", b"(b-", b"(zz"]),
+        st.sampled_from([b"1", b"3", b"100"]),
+    ),
+    st.builds(
+        lambda first, most: ("find_customers", [CATALOG, CUSTOMERS], [MOMENT, first, b"-", most]),
+        st.sampled_from([b"+", b"(a", b"(b", b"(b-", b"(zz"]),
+        st.sampled_from([b"1", b"3", b"100"]),
+    ),
+    st.builds(
+        lambda name, owner: ("claim", [CATALOG, NAMED], [MOMENT, name, owner]),
+        st.sampled_from(NAMES),
+        st.sampled_from([b"a", b"a:site"]),
+    ),
+    st.builds(lambda name: ("find_owner", [CATALOG, NAMED], [MOMENT, name]), st.sampled_from(NAMES)),
+    st.builds(
+        lambda *args: ("write_api_key", [KEYS_OF_FACE], [MOMENT, *args]),
+        st.sampled_from([b"one", b"two"]),
+        st.sampled_from([b"", b"first", b"second"]),
+        st.sampled_from([b"first", b"second"]),
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(OTHER_STEPS, min_size=1, max_size=12), is_blank=st.booleans())
+def test_customers_names_and_keys_are_as_on_a_real_server(pair: Pair, steps: list[Step], is_blank: bool) -> None:
+    pair.clear()
+    for name, keys, args in steps if is_blank else ALWAYS_FIRST + steps:
+        pair.same_reply(name, keys, args)
+    pair.same_data()
+    source = pair.real_scripts["read_api_keys"].source
+    for reply in (
+        pair.real.execute_command("EVAL", source, 1, KEYS_OF_FACE, MOMENT),
+        pair.fake.run(pair.fake_scripts, "read_api_keys", [KEYS_OF_FACE], [MOMENT]),
+    ):
+        assert reply[:2] == [8, NOW_MS]
+        assert dict(zip(reply[2::2], reply[3::2], strict=True)) == pair.real.hgetall(KEYS_OF_FACE)  # in any order
 
 
 @settings(max_examples=60, deadline=None)

@@ -54,7 +54,7 @@ def differences(answer: object, expected: object, path: str = "") -> Iterator[st
     if answer == expected:
         return
     if is_dataclass(answer) and not isinstance(answer, type) and type(answer) is type(expected):
-        for field in fields(answer):
+        for field in filter(lambda each: each.compare, fields(answer)):
             yield from differences(getattr(answer, field.name), getattr(expected, field.name), f"{path}.{field.name}")
     elif isinstance(answer, tuple) and isinstance(expected, tuple) and len(answer) == len(expected):
         for index, (left, right) in enumerate(zip(answer, expected, strict=True)):

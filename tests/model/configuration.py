@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeVar
 
 from headgate.errors import InvalidInput, NotFound
 from headgate.model.catalog import Currency, EntityType, Feature
 from model.exact import exact
 from model.records import Assignment, CustomerRecord, Entitlement, EntityRecord, Terms, of_currency
+
+Described = TypeVar("Described", Feature, Currency, EntityType)
 
 LEVELS_MAX = 4
 
@@ -43,13 +45,23 @@ class Configuration:
             known = self.features.get(feature.id, feature)
             if (known.feature_type, known.meter_type) != (feature.feature_type, feature.meter_type):
                 raise refused("feature_type", feature.feature_type)
-        self.features.update({feature.id: feature for feature in features})
+        self._put(self.features, features)
 
     def put_entity_types(self, entity_types: Sequence[EntityType]) -> None:
-        self.entity_types.update({each.id: each for each in entity_types})
+        self._put(self.entity_types, entity_types)
 
     def put_currencies(self, currencies: Sequence[Currency]) -> None:
-        self.currencies.update({each.id: each for each in currencies})
+        self._put(self.currencies, currencies)
+
+    def _put(self, known: dict[str, Described], given: Sequence[Described]) -> None:
+        """Note when each was created, and when it was last changed: writing it again as it is changes nothing."""
+        for each in given:
+            before = known.get(each.id)
+            if before is not None and _said(before) == _said(each):
+                continue
+            created_ms = self.now_ms if before is None else before.created_at_ms
+            after = _said(each) | {"created_at_ms": created_ms, "updated_at_ms": self.now_ms}
+            known[each.id] = type(each).model_validate(after)
 
     def put_customer(self, customer: str) -> None:
         self.customers.setdefault(customer, CustomerRecord())
@@ -190,3 +202,7 @@ class Configuration:
 
 def refused(field: str, value: object) -> InvalidInput:
     return InvalidInput.of(field, value, "is refused by the reference model")
+
+
+def _said(each: Feature | Currency | EntityType) -> dict[str, Any]:
+    return each.model_dump(exclude={"created_at_ms", "updated_at_ms"})

@@ -186,6 +186,16 @@ class Limits(Wallets):
         period = schedule.period_at(self.now_ms)
         return Constraint(slot, period, access.limit, access.is_soft, terms.reset_period)
 
+    def anchor_ms(self, access: Access) -> int | None:
+        """What the account's periods are counted from, where it has any."""
+        if access.best is None or access.best.terms.reset_period is None:
+            return None
+        terms = access.best.terms
+        schedule = reset_schedule(
+            terms.reset_period, anchor_ms=access.best.anchor_ms, according_to=terms.according_to, zone=terms.zone
+        )
+        return schedule.anchor_ms
+
     # --- counters and what is said of them --------------------------------------------------------------------------
 
     def used(self, constraint: Constraint) -> Fraction:

@@ -297,6 +297,7 @@ class Reference(Reading):
         """What a decision says where no counter is looked at."""
         reason = access.denial or mismatch
         feature = None if asked.feature is None else self.features.get(asked.feature)
+        currency = asked.currency if access.rate is None else access.rate.currency
         decision = Decision(
             customer=asked.customer,
             feature=asked.feature,
@@ -308,8 +309,9 @@ class Reference(Reading):
             binding=None,
             decided_at_ms=self.now_ms,
             details=feature,
-            currency=asked.currency if access.rate is None else access.rate.currency,
+            currency=currency,
             resource=asked.resource,
+            currency_details=None if currency is None else self.currencies.get(currency),
         )
         if feature is None or access.denial is not None:
             return decision
@@ -318,6 +320,7 @@ class Reference(Reading):
             enum_values=access.enum_values,
             numeric_value=None if feature.is_metered or access.limit is None else float(access.limit),
             has_unlimited_usage=access.is_unlimited,
+            anchor_ms=self.anchor_ms(access) if feature.is_metered else None,
         )
 
     def report(

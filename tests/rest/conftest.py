@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from behaviour.targets import NOW_MS, SERVERS, Servers, Target
+from behaviour.targets import NOW_MS, SERVERS, SETTINGS, Servers, Target
 from headgate import AsyncHeadgate, ManualClock
 from headgate.rest import create_app
 
@@ -25,7 +25,7 @@ class Api:
 
     async def get(self, path: str, *, status: int = 200, **query: Any) -> Any:
         """GET, and return what was answered, after a look at the status."""
-        return _answer(await self.client.get(path, params=query), status)
+        return _answer(await self.client.get(path, params=query or None), status)
 
     async def send(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
         """Send a body, and return what was answered, after a look at the status."""
@@ -41,7 +41,8 @@ def _answer(response: httpx.Response, status: int) -> Any:
 async def api(servers: Servers) -> AsyncIterator[Api]:
     """The REST face of a fresh environment."""
     target = Target(f"async-{SERVERS[-1]}", servers)
-    transport = httpx.ASGITransport(app=create_app(target.engine))
+    app = create_app(target.engine, open_without_keys=True, deadline_ms=SETTINGS.deadline_ms)
+    transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://headgate.test") as client:
         yield Api(client, target.engine, target.clock, target)
     await target.close()

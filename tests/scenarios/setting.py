@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from behaviour.targets import read_key
 from headgate import AsyncHeadgate, Headgate
 from headgate.cache import State
 from headgate.calls import Call, Reply, Verb
@@ -144,10 +145,7 @@ class Place:
 
     def content(self) -> dict[bytes, Any]:
         """What all keys of the environment hold, to be compared."""
-        return {
-            name: self.raw.hgetall(name) if self.raw.type(name) == b"hash" else self.raw.get(name)
-            for name in self.names()
-        }
+        return {name: read_key(self.raw, name) for name in self.names()}
 
     def put_back(self, saved: dict[bytes, bytes | None]) -> None:
         """Make keys what they were when they were saved, as a restored copy or a failover to a late replica does."""

@@ -66,9 +66,21 @@ def test_every_script_touches_declared_keys_only(place: Place, guarded: RedisTra
     engine.governance.tree(CUSTOMER, feature=FEATURE)
     engine.customers.entitlements(CUSTOMER)
     engine.catalog.put_features([{"id": FEATURE, "feature_type": "NUMBER", "meter_type": "INCREMENTAL"}])
+    name_and_list(engine)
     place.raw.delete(place.keyspace.partition_catalog(0))
     engine.catalog.accept_loss()
     assert set(between.calls) == ALL_SCRIPTS
+
+
+def name_and_list(engine: Headgate) -> None:
+    """Ask for lists, and for what is found without knowing a customer: a claimed id, the API keys."""
+    assert "swept" in [each.id for each in engine.reservations.list(CUSTOMER)]
+    assert CUSTOMER in [each.id for each in engine.customers.list()]
+    engine.subscriptions.claim("sub-1", CUSTOMER)
+    assert engine.subscriptions.owner("sub-1") == (CUSTOMER, None)
+    key, _ = engine.api_keys.create("deploy", "full")
+    engine.api_keys.rotate(key.id)
+    assert [each.id for each in engine.api_keys.list()] == [key.id]
 
 
 def hold_and_end(place: Place, engine: Headgate, user: dict[str, str]) -> None:

@@ -10,9 +10,11 @@ from typing import Annotated, Final
 
 import typer
 
+from headgate.cli.api_keys import make_api_keys_app
 from headgate.cli.commands import apply_command, check_command, consume_command, report_command, tree_command
 from headgate.cli.demo import demo_command
 from headgate.cli.replay import replay_command
+from headgate.cli.serve import make_serve_command
 from headgate.cli.session import Session, default_url, guarded
 
 HELP: Final = """\
@@ -22,6 +24,7 @@ Decide whether usage fits every budget in its way, and count it against all of t
     headgate apply policy.yaml
     headgate consume cus-acme --feature feature-ai-tokens --amount 1250 -d teamId=team-eng
     headgate tree cus-acme
+    headgate serve
 
 Counters are kept where --url or HEADGATE_URL says: redis://, rediss://, unix://, redis+cluster://, or embedded:// with
 a directory. Without either, they are kept by a server of your own in one directory, $XDG_DATA_HOME/headgate, or
@@ -69,10 +72,15 @@ def _begin(
     ] = False,
 ) -> None:
     context.obj = Session(url or default_url(os.environ), environment)
+    for_serve = {}
+    if _is_typed(context, "environment"):
+        for_serve["environment"] = environment
     if _is_typed(context, "url"):
+        for_serve["url"] = str(url)
         if context.invoked_subcommand == "demo":
             raise typer.BadParameter("the demo starts a server of its own: leave it out", param_hint="--url")
         context.default_map = {"replay": {"url": url}}
+    context.default_map = {**(context.default_map or {}), "serve": for_serve}
     if _is_typed(context, "environment") and context.invoked_subcommand in ("demo", "replay"):
         rule = f"{context.invoked_subcommand} makes an environment of its own: leave it out"
         raise typer.BadParameter(rule, param_hint="--environment")
@@ -104,8 +112,10 @@ def make_app() -> typer.Typer:
         ("tree", tree_command),
         ("replay", replay_command),
         ("demo", demo_command),
+        ("serve", make_serve_command()),
     ):
         app.command(name)(guarded(command))
+    app.add_typer(make_api_keys_app())
     return app
 
 

@@ -13,6 +13,7 @@ from headgate.calls import Call, Failed, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client import opening
 from headgate.client.arguments import optional_id
+from headgate.client.async_api_keys import AsyncApiKeyMethods
 from headgate.client.async_holds import AsyncReservationMethods, Reserving
 from headgate.client.async_namespaces import (
     AsyncCatalogMethods,
@@ -81,6 +82,7 @@ class AsyncHeadgate:
         self.credits = AsyncCreditMethods(self)
         self.governance = AsyncGovernanceMethods(self)
         self.reservations = AsyncReservationMethods(self)
+        self.api_keys = AsyncApiKeyMethods(self)
 
     @classmethod
     def connect(
@@ -174,17 +176,19 @@ class AsyncHeadgate:
         dimensions: Mapping[str, DimensionValue] | None = None,
         id: str | None = None,
         expires_in: float | timedelta | None = None,
+        expires_at: datetime | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Reserving:
         """Hold an amount on every limit in its way, if it fits all of them, until it is settled, released or expires.
 
         Use it in a `with` block. It expires after `expires_in` (seconds, or a timedelta; 1 hour if it is not given, 24
-        at most). An id that is given again is the same reservation, or a `Conflict` where the request is another.
+        at most), or at the instant `expires_at`. An id that is given again is the same reservation, or a `Conflict`
+        where the request is another.
         """
         question = decide.asked(
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
-        hold = reservations.hold_of(id, expires_in, metadata)
+        hold = reservations.hold_of(id, expires_in, metadata, expires_at)
         return Reserving(self, reservations.reserve(self._state, question, hold))
 
     async def report(
@@ -321,6 +325,11 @@ class AsyncHeadgate:
             raise HeadgateError("this engine has no listener")
         self._listener.start()
         return self._listener.updates()
+
+    @property
+    def environment(self) -> str:
+        """The name of the environment that this engine was connected to."""
+        return self._state.environment_name
 
     @property
     def metrics(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,9 +14,20 @@ from headgate.model.governance import Assignment, AssignmentUpsert, Entity, Enti
 from headgate.model.ids import require_id
 from headgate.model.ledger import LedgerEntry
 from headgate.model.packages import Addon, Plan
-from headgate.model.subscription import Subscription, SubscriptionUpsert
+from headgate.model.subscription import Subscription, SubscriptionState, SubscriptionUpsert
 from headgate.model.tree import Tree
-from headgate.verbs import catalog, credits, customers, governance, ledgers, subscriptions, tree, wallets
+from headgate.verbs import (
+    catalog,
+    claims,
+    credits,
+    customers,
+    governance,
+    ledgers,
+    listing,
+    subscriptions,
+    tree,
+    wallets,
+)
 from headgate.verbs.governance import EntityBudget
 
 if TYPE_CHECKING:
@@ -34,23 +45,62 @@ class AsyncCatalogMethods:
         accepted = catalog.accept_all(Feature, features, "features")
         return await self._engine._set_up(catalog.put_features(self._engine._state, accepted))
 
+    async def change_feature(
+        self, feature: str, change: Callable[[Feature | None], Feature | Mapping[str, Any]]
+    ) -> Feature:
+        """Read a feature, change it, and write it in one step, so that nothing that others wrote meanwhile is lost.
+
+        `change` is given None where there is none yet, and is called again if others wrote meanwhile.
+        """
+
+        def changed(present: Feature | None) -> Feature:
+            return Feature.accept(change(present), "feature")
+
+        verb = catalog.change_feature(self._engine._state, require_id(feature, "feature"), changed)
+        return await self._engine._set_up(verb)
+
     async def features(self) -> dict[str, Feature]:
         """Read all features, by id."""
         return await self._engine._set_up(catalog.features(self._engine._state))
+
+    async def find(self, ids: Sequence[str]) -> dict[str, Feature | Currency]:
+        """Find what ids name: features, or else currencies. Unknown ones are left out."""
+        accepted = [require_id(id, f"ids[{index}]") for index, id in enumerate(ids)]
+        return await self._engine._run(catalog.find(self._engine._state, accepted))
 
     async def put_currencies(self, currencies: Sequence[Currency | Mapping[str, Any]]) -> list[Currency]:
         """Create or replace 1 to 100 currencies. Makes the environment, if there is none."""
         accepted = catalog.accept_all(Currency, currencies, "currencies")
         return await self._engine._set_up(catalog.put_currencies(self._engine._state, accepted))
 
+    async def change_currency(
+        self, currency: str, change: Callable[[Currency | None], Currency | Mapping[str, Any]]
+    ) -> Currency:
+        """Read a currency, change it, and write it in one step, so that nothing that others wrote meanwhile is lost.
+
+        `change` is given None where there is none yet, and is called again if others wrote meanwhile.
+        """
+
+        def changed(present: Currency | None) -> Currency:
+            return Currency.accept(change(present), "currency")
+
+        verb = catalog.change_currency(self._engine._state, require_id(currency, "currency"), changed)
+        return await self._engine._set_up(verb)
+
     async def currencies(self) -> dict[str, Currency]:
         """Read all currencies, by id."""
         return await self._engine._set_up(catalog.currencies(self._engine._state))
 
-    async def put_entity_types(self, entity_types: Sequence[EntityType | Mapping[str, Any]]) -> list[EntityType]:
-        """Create or replace entity types. Makes the environment, if there is none."""
+    async def put_entity_types(
+        self, entity_types: Sequence[EntityType | Mapping[str, Any]], *, keep_omitted: bool = False
+    ) -> list[EntityType]:
+        """Create or replace entity types. Makes the environment, if there is none.
+
+        With `keep_omitted`, what is left out of a type that is there stays as it is.
+        """
         accepted = catalog.accept_all(EntityType, entity_types, "entity_types")
-        return await self._engine._set_up(catalog.put_entity_types(self._engine._state, accepted))
+        verb = catalog.put_entity_types(self._engine._state, accepted, keep_omitted=keep_omitted)
+        return await self._engine._set_up(verb)
 
     async def entity_types(self) -> dict[str, EntityType]:
         """Read all entity types, by id."""
@@ -61,6 +111,18 @@ class AsyncCatalogMethods:
         accepted = catalog.accept_all(Plan, plans, "plans")
         return await self._engine._set_up(catalog.put_plans(self._engine._state, accepted))
 
+    async def change_plan(self, plan: str, change: Callable[[Plan | None], Plan | Mapping[str, Any]]) -> Plan:
+        """Read a plan, change it, and write it in one step, so that nothing that others wrote meanwhile is lost.
+
+        `change` is given None where there is none yet, and is called again if others wrote meanwhile.
+        """
+
+        def changed(present: Plan | None) -> Plan:
+            return Plan.accept(change(present), "plan")
+
+        verb = catalog.change_plan(self._engine._state, require_id(plan, "plan"), changed)
+        return await self._engine._set_up(verb)
+
     async def plans(self) -> dict[str, Plan]:
         """Read all plans, by id."""
         return await self._engine._set_up(catalog.plans(self._engine._state))
@@ -69,6 +131,18 @@ class AsyncCatalogMethods:
         """Create or replace 1 to 100 add-ons. They are live at once; a change counts the version up."""
         accepted = catalog.accept_all(Addon, addons, "addons")
         return await self._engine._set_up(catalog.put_addons(self._engine._state, accepted))
+
+    async def change_addon(self, addon: str, change: Callable[[Addon | None], Addon | Mapping[str, Any]]) -> Addon:
+        """Read an add-on, change it, and write it in one step, so that nothing that others wrote meanwhile is lost.
+
+        `change` is given None where there is none yet, and is called again if others wrote meanwhile.
+        """
+
+        def changed(present: Addon | None) -> Addon:
+            return Addon.accept(change(present), "addon")
+
+        verb = catalog.change_addon(self._engine._state, require_id(addon, "addon"), changed)
+        return await self._engine._set_up(verb)
 
     async def addons(self) -> dict[str, Addon]:
         """Read all add-ons, by id."""
@@ -92,10 +166,15 @@ class AsyncCustomerMethods:
         name: str | None = None,
         email: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        only_new: bool = False,
     ) -> Customer:
-        """Create a customer, or change the fields that are given."""
+        """Create a customer, or change the fields that are given.
+
+        With `only_new`, none is changed: one that is there and says something else is `DuplicateId`.
+        """
         fields = customers.given(name=name, email=email, metadata=metadata)
-        return await self._engine._set_up(customers.put(self._engine._state, require_id(customer, "customer"), fields))
+        verb = customers.put(self._engine._state, require_id(customer, "customer"), fields, only_new=only_new)
+        return await self._engine._set_up(verb)
 
     async def get(self, customer: str) -> Customer:
         """Read a customer; raise `NotFound` if there is none."""
@@ -129,21 +208,63 @@ class AsyncCustomerMethods:
         return await self._engine._set_up(customers.resources(self._engine._state, require_id(customer, "customer")))
 
     async def grant_entitlement(
-        self, customer: str, entitlement: PromotionalEntitlement | Mapping[str, Any]
+        self, customer: str, entitlement: PromotionalEntitlement | Mapping[str, Any], *, lasting: str | None = None
     ) -> PromotionalEntitlement:
-        """Give a customer access to a feature, for ever or until it expires, or change that. There is one a feature."""
+        """Give a customer access to a feature, for ever or until it expires, or change that. There is one a feature.
+
+        `lasting` says for how long from now on, such as `P1M`, where the entitlement does not say when it expires.
+        """
         accepted = PromotionalEntitlement.accept(entitlement, "entitlement")
-        verb = customers.grant_entitlement(self._engine._state, require_id(customer, "customer"), accepted)
+        span = customers.lasting_of(accepted, lasting)
+        verb = customers.grant_entitlement(self._engine._state, require_id(customer, "customer"), accepted, span)
         return await self._engine._set_up(verb)
 
-    async def revoke_entitlement(self, customer: str, *, feature: str) -> None:
+    async def grant_entitlements(
+        self,
+        customer: str,
+        entitlements: Sequence[PromotionalEntitlement | Mapping[str, Any]],
+        *,
+        lasting: Mapping[str, str] | None = None,
+    ) -> list[PromotionalEntitlement]:
+        """Give a customer access to 1 to 100 features in one step: all of them, or none.
+
+        `lasting` says by feature for how long from now on, such as `P1M`, of those that do not say when they expire.
+        """
+        accepted = catalog.accept_all(PromotionalEntitlement, entitlements, "entitlements")
+        spans = customers.lastings_of(accepted, lasting)
+        verb = customers.grant_entitlements(self._engine._state, require_id(customer, "customer"), accepted, spans)
+        return await self._engine._set_up(verb)
+
+    async def revoke_entitlement(self, customer: str, *, feature: str) -> PromotionalEntitlement:
         """Take an entitlement back: checks are denied as Revoked from the next call on. Usage stays."""
         ids = require_id(customer, "customer"), require_id(feature, "feature")
-        await self._engine._set_up(customers.revoke_entitlement(self._engine._state, *ids))
+        return await self._engine._set_up(customers.revoke_entitlement(self._engine._state, *ids))
 
-    async def entitlements(self, customer: str) -> dict[str, PromotionalEntitlement]:
-        """Read what a customer was given directly and still has, by feature."""
-        return await self._engine._set_up(customers.entitlements(self._engine._state, require_id(customer, "customer")))
+    async def entitlements(self, customer: str, *, include_expired: bool = False) -> dict[str, PromotionalEntitlement]:
+        """Read what a customer was given directly and still has, by feature; what has expired too, where asked."""
+        verb = customers.entitlements(
+            self._engine._state, require_id(customer, "customer"), include_expired=include_expired
+        )
+        return await self._engine._set_up(verb)
+
+    async def list(
+        self,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+        include_archived: bool = True,
+    ) -> list[Customer]:
+        """Read a page of all customers, in an order that no write disturbs: those after an id, or before one.
+
+        The order is for paging: it is neither that of ids nor that of creation. A page has 1 to 1000 customers.
+        """
+        page = optional_id(after, "after"), optional_id(before, "before")
+        limit = listing.require_page(*page, limit)
+        verb = listing.customers(
+            self._engine._state, after=page[0], before=page[1], limit=limit, include_archived=include_archived
+        )
+        return await self._engine._set_up(verb)
 
 
 class AsyncSubscriptionMethods:
@@ -152,10 +273,22 @@ class AsyncSubscriptionMethods:
     def __init__(self, engine: AsyncHeadgate) -> None:
         self._engine = engine
 
-    async def provision(self, customer: str, subscription: SubscriptionUpsert | Mapping[str, Any]) -> Subscription:
-        """Create a subscription, or change what is given of one. It counts from the next call on."""
+    async def provision(
+        self,
+        customer: str,
+        subscription: SubscriptionUpsert | Mapping[str, Any],
+        *,
+        claimed: bool = False,
+        make_resource: bool = False,
+    ) -> Subscription:
+        """Create a subscription, or change what is given of one. It counts from the next call on.
+
+        `make_resource` makes the resource that it is for where there is none yet. `claimed` claims its id, as `claim`
+        does. Neither happens where something is wrong with the subscription.
+        """
         accepted = SubscriptionUpsert.accept(subscription, "subscription")
-        verb = subscriptions.provision(self._engine._state, require_id(customer, "customer"), accepted)
+        id = require_id(customer, "customer")
+        verb = subscriptions.provision(self._engine._state, id, accepted, claimed=claimed, make_resource=make_resource)
         return await self._engine._set_up(verb)
 
     async def cancel(
@@ -176,6 +309,27 @@ class AsyncSubscriptionMethods:
         ids = require_id(customer, "customer"), require_id(subscription_id, "subscription_id")
         verb = subscriptions.get(self._engine._state, *ids, optional_id(resource, "resource"))
         return await self._engine._set_up(verb)
+
+    async def state(self, customer: str, subscription_id: str, *, resource: str | None = None) -> SubscriptionState:
+        """Read a subscription and how it stands now: its status, and its billing period."""
+        ids = require_id(customer, "customer"), require_id(subscription_id, "subscription_id")
+        verb = subscriptions.state_of(self._engine._state, *ids, optional_id(resource, "resource"))
+        return await self._engine._set_up(verb)
+
+    async def states(self, customer: str) -> Sequence[SubscriptionState]:
+        """Read how all subscriptions of a customer and of its resources stand now, ended ones too, as created."""
+        verb = subscriptions.states(self._engine._state, require_id(customer, "customer"))
+        return await self._engine._set_up(verb)
+
+    async def claim(self, subscription_id: str, customer: str, resource: str | None = None) -> None:
+        """Let an id stand for a subscription of this customer alone, for `owner`; `Conflict` if it is another's."""
+        ids = require_id(subscription_id, "subscription_id"), require_id(customer, "customer")
+        await self._engine._set_up(claims.claim(self._engine._state, *ids, optional_id(resource, "resource")))
+
+    async def owner(self, subscription_id: str) -> tuple[str, str | None] | None:
+        """Find the customer, and the resource or None, that claimed the id of a subscription; None if nobody has."""
+        id = require_id(subscription_id, "subscription_id")
+        return await self._engine._set_up(claims.owner(self._engine._state, id))
 
     async def list(
         self, customer: str, *, resource: str | None = None, include_ended: bool = False
@@ -210,15 +364,25 @@ class AsyncCreditMethods:
         verb = wallets.wallet(self._engine._state, require_id(customer, "customer"), *place)
         return await self._engine._run(verb)
 
-    async def grants(self, customer: str, *, currency: str, resource: str | None = None) -> list[GrantState]:
-        """Read every grant that ever was, from the earliest on, and what became of each."""
-        place = require_id(currency, "currency"), optional_id(resource, "resource")
+    async def grants(
+        self, customer: str, *, currency: str | None = None, resource: str | None = None
+    ) -> list[GrantState]:
+        """Read every grant that ever was, from the earliest on, and what became of each.
+
+        Without a currency: of the wallets of all currencies.
+        """
+        place = optional_id(currency, "currency"), optional_id(resource, "resource")
         verb = wallets.grants(self._engine._state, require_id(customer, "customer"), *place)
         return await self._engine._set_up(verb)
 
-    async def ledger(self, customer: str, *, currency: str, resource: str | None = None) -> list[LedgerEntry]:
-        """Read what happened to the grants of a wallet, and to what was reserved of it, the earliest first."""
-        place = require_id(currency, "currency"), optional_id(resource, "resource")
+    async def ledger(
+        self, customer: str, *, currency: str | None = None, resource: str | None = None
+    ) -> list[LedgerEntry]:
+        """Read what happened to the grants of a wallet, and to what was reserved of it, the earliest first.
+
+        Without a currency: of the wallets of all currencies.
+        """
+        place = optional_id(currency, "currency"), optional_id(resource, "resource")
         verb = ledgers.credit_ledger(self._engine._state, require_id(customer, "customer"), *place)
         return await self._engine._set_up(verb)
 
@@ -255,6 +419,11 @@ class AsyncGovernanceMethods:
         verb = governance.set_archived(
             self._engine._state, require_id(customer, "customer"), governance.require_ids(ids), archived=False
         )
+        return await self._engine._set_up(verb)
+
+    async def find(self, customer: str, ids: Sequence[str]) -> dict[str, Entity]:
+        """Read up to 100 entities by their ids, archived ones too; an id that is none is left out."""
+        verb = governance.find(self._engine._state, require_id(customer, "customer"), governance.require_ids(ids))
         return await self._engine._set_up(verb)
 
     async def entities(self, customer: str, *, include_archived: bool = False) -> list[Entity]:

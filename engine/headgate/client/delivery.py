@@ -121,6 +121,8 @@ class Dispatcher:
         may_have_run = False
         while monotonic_ms() < deadline_ms:
             outcome = yield Send(self._stamped(call, deadline_ms), deadline_ms)
+            if isinstance(outcome, Exception):
+                self._metrics.redis_errors += 1
             if isinstance(outcome, ScriptFailed):
                 raise self._unknown(call, str(outcome)) if may_have_run else error_of(outcome)
             if isinstance(outcome, ReplyLost) and call.writes:

@@ -18,6 +18,7 @@ from headgate.client.arguments import optional_id
 from headgate.client.delivery import Dispatcher, Pause, Transport
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import Listener
+from headgate.client.sync_api_keys import ApiKeyMethods
 from headgate.client.sync_holds import Hold, ReservationMethods
 from headgate.client.sync_namespaces import (
     CatalogMethods,
@@ -86,6 +87,7 @@ class Headgate:
         self.credits = CreditMethods(self)
         self.governance = GovernanceMethods(self)
         self.reservations = ReservationMethods(self)
+        self.api_keys = ApiKeyMethods(self)
 
     @classmethod
     def connect(
@@ -179,17 +181,19 @@ class Headgate:
         dimensions: Mapping[str, DimensionValue] | None = None,
         id: str | None = None,
         expires_in: float | timedelta | None = None,
+        expires_at: datetime | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Hold:
         """Hold an amount on every limit in its way, if it fits all of them, until it is settled, released or expires.
 
         Use it in a `with` block. It expires after `expires_in` (seconds, or a timedelta; 1 hour if it is not given, 24
-        at most). An id that is given again is the same reservation, or a `Conflict` where the request is another.
+        at most), or at the instant `expires_at`. An id that is given again is the same reservation, or a `Conflict`
+        where the request is another.
         """
         question = decide.asked(
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
-        hold = reservations.hold_of(id, expires_in, metadata)
+        hold = reservations.hold_of(id, expires_in, metadata, expires_at)
         return Hold(self, self._run(reservations.reserve(self._state, question, hold)))
 
     def report(
@@ -326,6 +330,11 @@ class Headgate:
             raise HeadgateError("this engine has no listener")
         self._listener.start(wait_s=self._settings.setup_deadline_ms / 1000)
         return self._listener.updates()
+
+    @property
+    def environment(self) -> str:
+        """The name of the environment that this engine was connected to."""
+        return self._state.environment_name
 
     @property
     def metrics(self) -> dict[str, int]:

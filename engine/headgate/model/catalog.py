@@ -1,4 +1,8 @@
-"""The catalog: what can be entitled, limited and governed in one environment."""
+"""The catalog: what can be entitled, limited and governed in one environment.
+
+`created_at_ms` and `updated_at_ms` are kept by the engine, whatever is given there: a document that is written again
+as it is keeps both, and one from before there were such instants says 0.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from headgate.model.base import Strict
 from headgate.model.ids import Id
+from headgate.model.terms import InstantMs
 
 
 class FeatureType(StrEnum):
@@ -36,7 +41,10 @@ class FeatureStatus(StrEnum):
 
 
 class Feature(Strict):
-    """A capability: boolean, numeric (configuration), enum, or metered (incremental or fluctuating)."""
+    """A capability: boolean, numeric (configuration), enum, or metered (incremental or fluctuating).
+
+    `enum_display_names` is what people read for a value, where that is not the value itself.
+    """
 
     id: Id
     display_name: str = ""
@@ -47,7 +55,10 @@ class Feature(Strict):
     units_plural: str = ""
     status: FeatureStatus = Field(default=FeatureStatus.ACTIVE, strict=False)
     enum_values: tuple[str, ...] = Field(default=(), strict=False)
+    enum_display_names: dict[str, str] = Field(default_factory=dict)
     metadata: dict[str, str] = Field(default_factory=dict)
+    created_at_ms: InstantMs = 0
+    updated_at_ms: InstantMs = 0
 
     @model_validator(mode="after")
     def _parts_fit_the_type(self) -> Self:
@@ -55,6 +66,8 @@ class Feature(Strict):
             raise ValueError(f"meter_type {self.meter_type}: only a feature of type NUMBER is metered")
         if self.enum_values and self.feature_type is not FeatureType.ENUM:
             raise ValueError("enum_values: only a feature of type ENUM has values")
+        if self.enum_display_names and self.feature_type is not FeatureType.ENUM:
+            raise ValueError("enum_display_names: only a feature of type ENUM has values")
         return self
 
     @property
@@ -79,6 +92,8 @@ class Currency(Strict):
     unit_singular: str = ""
     unit_plural: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
+    created_at_ms: InstantMs = 0
+    updated_at_ms: InstantMs = 0
 
 
 class EntityType(Strict):
@@ -88,3 +103,5 @@ class EntityType(Strict):
     display_name: str = ""
     description: str = ""
     attribution_keys: Annotated[tuple[str, ...], Field(max_length=2, strict=False), AfterValidator(_distinct)] = ()
+    created_at_ms: InstantMs = 0
+    updated_at_ms: InstantMs = 0

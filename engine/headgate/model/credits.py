@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Any, Final, Self
 
@@ -123,6 +123,8 @@ class GrantState:
     display_name: str = ""
     created_at_ms: int = 0
     voided_at_ms: int | None = None
+    comment: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
 
     @property
     def _rest(self) -> float:
@@ -154,6 +156,8 @@ class GrantState:
             "priority": self.priority,
             "subscription": self.subscription,
             "display_name": self.display_name,
+            "comment": self.comment,
+            "metadata": self.metadata,
             "effective_at_ms": self.effective_at_ms,
             "expires_at_ms": self.expires_at_ms,
             "created_at_ms": self.created_at_ms,

@@ -41,12 +41,15 @@ class PromotionalEntitlement(EntitlementTerms):
     """What a customer was given directly: access to one feature, for the customer and each of its resources.
 
     `reset_anchor_ms` stands for the subscription's start; it defaults to the instant of the first write. It ends at
-    `expires_at_ms` (exclusive), or never.
+    `expires_at_ms` (exclusive), or never. `created_at_ms` and `updated_at_ms` are kept by the engine, whatever is given
+    there: when it was first given, and since when it stands as it does. One from before there were such says 0.
     """
 
     reset_anchor_ms: InstantMs | None = None
     expires_at_ms: InstantMs | None = None
     revoked_at_ms: InstantMs | None = None
+    created_at_ms: InstantMs = 0
+    updated_at_ms: InstantMs = 0
 
     @model_validator(mode="after")
     def _anchor_fits(self) -> Self:

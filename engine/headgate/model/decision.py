@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from headgate.amounts import AmountOutOfRange, add, as_number, format_amount
 from headgate.errors import LimitReached
-from headgate.model.catalog import Feature, FeatureType
+from headgate.model.catalog import Currency, Feature, FeatureType
 from headgate.model.credits import Charge, Wallet
 from headgate.periods import FOREVER_END_MS, Period
 
@@ -135,6 +135,9 @@ class Decision:
     consume took from its grants. `chains` is None where no dimensions were given, and else has a chain (leaf to
     root) for each dimension that brings in a budget.
     `repeated` says that it was carried out before, under the same idempotency key: the numbers are those of now.
+    `anchor_ms` is what the account's periods are counted from. `valid_until_ms` is the next instant at which a period,
+    a grant or an entitlement in its way begins or ends: when to ask again, and no part of what was decided. Each is
+    None where there is none.
     """
 
     customer: str
@@ -158,6 +161,9 @@ class Decision:
     repeated: bool = False
     cost: float = 0.0
     requested_values: tuple[str, ...] = ()
+    anchor_ms: int | None = None
+    valid_until_ms: int | None = field(default=None, compare=False)
+    currency_details: Currency | None = None
 
     def __bool__(self) -> bool:
         return self.granted

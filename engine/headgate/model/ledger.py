@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from headgate.amounts import as_number
+from headgate.model.credits import Charge
 from headgate.model.decision import instant
 
 
@@ -28,7 +29,8 @@ class LedgerEntry:
     """One thing that happened to a grant or to a reservation.
 
     `amount` is what was granted, reserved, settled, released, or left when it expired or was voided: credits, or units
-    of the feature for a reservation that costs none. `returned` is what the end of a reservation gave back.
+    of the feature for a reservation that costs none. `returned` is what the end of a reservation gave back, and
+    `set_aside` what of each grant was reserved, in burn order.
     """
 
     event: LedgerEvent
@@ -42,6 +44,7 @@ class LedgerEntry:
     reservation: str | None = None
     returned: float = 0.0
     metadata: dict[str, str] = field(default_factory=dict)
+    set_aside: tuple[Charge, ...] = ()
 
     @property
     def at(self) -> datetime:
@@ -68,4 +71,5 @@ class LedgerEntry:
             "grant": self.grant,
             "reservation": self.reservation,
             "metadata": self.metadata,
+            "set_aside": [charge.as_dict() for charge in self.set_aside],
         }

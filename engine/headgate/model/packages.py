@@ -76,19 +76,22 @@ class EarlierCredits(Strict):
 
 
 class Package(Strict):
-    """What plans and add-ons have in common. `version` and `earlier_credits` are kept by the engine.
+    """What plans and add-ons have in common. `version`, `earlier_credits` and both instants are kept by the engine.
 
-    One entitlement for a feature, one credit for a currency and cadence.
+    One entitlement for a feature, one credit for a currency and cadence. The product only groups plans and add-ons.
     """
 
     id: Id
     display_name: str = ""
     description: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
+    product: Id | None = None
     entitlements: tuple[PackageEntitlement, ...] = Field(default=(), strict=False)
     credits: tuple[RecurringCredit, ...] = Field(default=(), strict=False)
     version: int = 0
     earlier_credits: tuple[EarlierCredits, ...] = Field(default=(), strict=False)
+    created_at_ms: InstantMs = 0
+    updated_at_ms: InstantMs = 0
 
     @model_validator(mode="after")
     def _named_once(self) -> Self:
@@ -108,9 +111,7 @@ class Package(Strict):
 
 
 class Plan(Package):
-    """What a customer subscribes to. The product only groups plans."""
-
-    product: Id | None = None
+    """What a customer subscribes to."""
 
 
 class Addon(Package):

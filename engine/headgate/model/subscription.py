@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, Self
 
@@ -11,6 +12,7 @@ from headgate.model.base import Strict
 from headgate.model.ids import Id
 from headgate.model.packages import RecurringCredit, repeated
 from headgate.model.terms import EntitlementTerms, InstantMs
+from headgate.periods import Cadence, Period, Schedule
 
 QUANTITY_MAX: Final = 1_000_000
 
@@ -23,6 +25,9 @@ class BillingPeriod(StrEnum):
 
     MONTHLY = "MONTHLY"
     ANNUALLY = "ANNUALLY"
+
+
+_CADENCES: Final = {BillingPeriod.MONTHLY: Cadence.parse("P1M"), BillingPeriod.ANNUALLY: Cadence.parse("P1Y")}
 
 
 class TrialEndBehavior(StrEnum):
@@ -130,9 +135,32 @@ class Subscription(SubscriptionContent):
         """The instants at which what it says may change."""
         return tuple(each for each in (self.start_ms, self.trial_end_ms, self.ends_at_ms) if each is not None)
 
+    def billing_schedule(self) -> Schedule | None:
+        """Its billing periods; None if it has none."""
+        return None if self.billing_period is None else Schedule(_CADENCES[self.billing_period], self.billing_anchor_ms)
+
     def content_at(self, instant_ms: int) -> SubscriptionContent:
         """What of it decided about credits at an instant."""
         return next((each for each in self.earlier if instant_ms < each.until_ms), self)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """A subscription as it stands at an instant: its status, and its billing period where it has one and applies."""
+
+    subscription: Subscription
+    status: SubscriptionStatus
+    billing_period: Period | None
+
+    @classmethod
+    def at(cls, subscription: Subscription, instant_ms: int) -> Self:
+        """Tell how a subscription stands at an instant."""
+        schedule = subscription.billing_schedule() if subscription.applies_at(instant_ms) else None
+        try:
+            period = None if schedule is None else schedule.period_at(instant_ms)
+        except ValueError:  # a period that would end beyond the calendar
+            period = None
+        return cls(subscription, subscription.status_at(instant_ms), period)
 
 
 class SubscriptionUpsert(Strict):

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from headgate.client.async_client import AsyncHeadgate
 
 
-def _engine(request: Request) -> AsyncHeadgate:
+async def _engine(request: Request) -> AsyncHeadgate:  # async, though it never waits: others are run in a thread
     engine: AsyncHeadgate = request.app.state.engine
     return engine
 

@@ -40,7 +40,7 @@ def _window(
 ) -> Window:
     if after is not None and before is not None:
         raise InvalidInput.of("before", before, "give after or before, not both")
-    return Window(_key("after", after), _key("before", before), limit)
+    return Window(read_cursor("after", after), read_cursor("before", before), limit)
 
 
 Paged = Annotated[Window, Depends(_window)]
@@ -50,6 +50,14 @@ Paged = Annotated[Window, Depends(_window)]
 def paged(items: Iterable[T], window: Window, key: Callable[[T], Key]) -> tuple[list[T], Pagination]:
     """Cut one page out of all items. `key` is distinct for each item, and never changes."""
     ordered = sorted(items, key=key)
+    try:
+        return _cut(ordered, window, key)
+    except TypeError:  # a text was compared with a number
+        field, given = ("after", window.after) if window.before is None else ("before", window.before)
+        raise InvalidInput.of(field, given, "is the cursor of another list") from None
+
+
+def _cut(ordered: list[T], window: Window, key: Callable[[T], Key]) -> tuple[list[T], Pagination]:
     if window.before is not None:
         earlier = [item for item in ordered if key(item) < window.before]
         page = earlier[-window.limit :]
@@ -69,7 +77,8 @@ def cursor(key: Key) -> str:
     return base64.urlsafe_b64encode(msgpack.packb(key)).decode().rstrip("=")
 
 
-def _key(field: str, text: str | None) -> Key | None:
+def read_cursor(field: str, text: str | None) -> Key | None:
+    """Read a cursor that a client sent back; raise `InvalidInput` for what was never one."""
     if text is None:
         return None
     try:

@@ -70,9 +70,9 @@ def _moment(value: object) -> object:
     if isinstance(value, str):
         try:
             read = datetime.fromisoformat(value)
-        except ValueError:
+            return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):  # an offset can lead out of the years that there are
             raise ValueError("must be an instant in ISO 8601, such as 2026-01-02T03:04:05Z") from None
-        return read if read.tzinfo is not None else read.replace(tzinfo=UTC)
     return value
 
 
@@ -90,9 +90,10 @@ Number = Annotated[float, PlainSerializer(_shown, return_type=float | int)]
 """A number in an answer: whole ones are written without a decimal point."""
 
 
-def respond(answer: BaseModel, status: int = 200) -> Response:
-    """Write an answer once, as JSON."""
-    return Response(answer.model_dump_json(by_alias=True), status, media_type="application/json")
+def respond(answer: BaseModel, status: int = 200, *, only_set: bool = False) -> Response:
+    """Write an answer once, as JSON; if `only_set`, without the fields that its maker left alone."""
+    packed = answer.model_dump_json(by_alias=True, exclude_unset=only_set)
+    return Response(packed, status, media_type="application/json")
 
 
 def instant_ms(moment: datetime) -> int:

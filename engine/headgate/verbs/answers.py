@@ -10,7 +10,7 @@ from headgate.amounts import multiply
 from headgate.entitlements import AccountLevel
 from headgate.model.credits import Charge, GrantState, Wallet
 from headgate.model.decision import ConstraintState, Decision, DeniedReason
-from headgate.periods import ALWAYS
+from headgate.periods import ALWAYS, FOREVER_END_MS
 from headgate.prepare import Constraint, PreparedRequest
 from headgate.verbs.loading import Request
 from headgate.wallets import WalletGrant
@@ -158,6 +158,9 @@ def decision_of(
         repeated=repeated,
         cost=0.0 if prepared.wallet is None or account.denial else multiply(requested, prepared.wallet.rate),
         requested_values=values,
+        anchor_ms=account.anchor_ms if account.denial is None else None,
+        valid_until_ms=None if prepared.until_ms >= FOREVER_END_MS else prepared.until_ms,
+        currency_details=prepared.currency,
     )
 
 
@@ -177,6 +180,7 @@ def done_before(request: Request, requested: float, prepared: PreparedRequest, n
         currency=None if prepared.currency is None else prepared.currency.id,
         resource=request.resource,
         repeated=True,
+        currency_details=prepared.currency,
     )
 
 

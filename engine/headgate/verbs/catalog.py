@@ -21,6 +21,7 @@ from headgate.verbs.environment import (
     accept_loss,
     open_environment,
     read_catalog,
+    require_nothing_lost,
     spread_catalog,
     write_catalog,
 )
@@ -30,9 +31,14 @@ __all__ = [
     "accept_all",
     "accept_loss",
     "addons",
+    "change_addon",
+    "change_currency",
+    "change_feature",
+    "change_plan",
     "currencies",
     "entity_types",
     "features",
+    "find",
     "package_after",
     "plans",
     "put_addons",
@@ -43,10 +49,14 @@ __all__ = [
 ]
 
 Model = TypeVar("Model", bound=Strict)
+AnyItem = TypeVar("AnyItem", Feature, Currency, EntityType)
 AnyPackage = TypeVar("AnyPackage", Plan, Addon)
 
 UPSERTS_MAX: Final = 100
 """How many currencies, plans or add-ons one call may write."""
+
+_KEPT: Final = ("version", "earlier_credits", "created_at_ms", "updated_at_ms")
+"""What of a plan or an add-on is the engine's, whatever was given."""
 
 
 def accept_all(kind: type[Model], values: object, field: str) -> list[Model]:
@@ -67,43 +77,112 @@ def accept_all(kind: type[Model], values: object, field: str) -> list[Model]:
 
 def put_features(state: State, features: Sequence[Feature]) -> Verb[list[Feature]]:
     """Create or replace features. A feature that has usage keeps its type: its counters mean something."""
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
+
+    def require_types(known: Mapping[str, Feature]) -> None:
         for index, feature in enumerate(features):
-            known = catalog.features.get(feature.id) if catalog else None
-            if known and (known.feature_type, known.meter_type) != (feature.feature_type, feature.meter_type):
-                raise InvalidInput.of(
-                    f"features[{index}].feature_type",
-                    f"{feature.feature_type.value} {feature.meter_type.value}",
-                    f"{feature.id!r} is {known.feature_type.value} {known.meter_type.value}: a feature keeps its type",
-                )
-        documents = {keys.catalog_field("feature", feature.id): wire.pack_document(feature) for feature in features}
-        same = catalog is not None and all(catalog.features.get(feature.id) == feature for feature in features)
-        if (yield from _put(state, catalog, documents, same=same)):
-            return list(features)
-    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+            _require_type(known.get(feature.id), feature, f"features[{index}]")
+
+    return (yield from _put_items(state, "feature", features, lambda catalog: catalog.features, require_types))
 
 
-def put_entity_types(state: State, entity_types: Sequence[EntityType]) -> Verb[list[EntityType]]:
-    """Create or replace entity types."""
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
-        documents = {keys.catalog_field("entity-type", each.id): wire.pack_document(each) for each in entity_types}
-        same = catalog is not None and all(catalog.entity_types.get(each.id) == each for each in entity_types)
-        if (yield from _put(state, catalog, documents, same=same)):
-            return list(entity_types)
-    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+def _require_type(known: Feature | None, given: Feature, field: str) -> None:
+    if known is None or (known.feature_type, known.meter_type) == (given.feature_type, given.meter_type):
+        return
+    raise InvalidInput.of(
+        f"{field}.feature_type",
+        f"{given.feature_type.value} {given.meter_type.value}",
+        f"{given.id!r} is {known.feature_type.value} {known.meter_type.value}: a feature keeps its type",
+    )
+
+
+def put_entity_types(
+    state: State, entity_types: Sequence[EntityType], *, keep_omitted: bool = False
+) -> Verb[list[EntityType]]:
+    """Create or replace entity types, or change what is given of them."""
+    change = _completed if keep_omitted else _replaced
+    return (
+        yield from _put_items(state, "entity-type", entity_types, lambda catalog: catalog.entity_types, change=change)
+    )
+
+
+def _replaced(known: EntityType, given: EntityType) -> EntityType:
+    return given
+
+
+def _completed(known: EntityType, given: EntityType) -> EntityType:
+    """What was given, and what is known of what was left out."""
+    return known.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
 
 
 def put_currencies(state: State, currencies: Sequence[Currency]) -> Verb[list[Currency]]:
     """Create or replace 1 to 100 currencies."""
     _require_batch("currencies", currencies)
+    return (yield from _put_items(state, "currency", currencies, lambda catalog: catalog.currencies))
+
+
+def _put_items(
+    state: State,
+    kind: str,
+    items: Sequence[AnyItem],
+    known_of: Callable[[Catalog], Mapping[str, AnyItem]],
+    require: Callable[[Mapping[str, AnyItem]], None] = lambda known: None,
+    change: Callable[[AnyItem, AnyItem], AnyItem] = lambda known, given: given,
+) -> Verb[list[AnyItem]]:
     for _ in range(ATTEMPTS_MAX):
         catalog = yield from _present(state)
-        documents = {keys.catalog_field("currency", each.id): wire.pack_document(each) for each in currencies}
-        same = catalog is not None and all(catalog.currencies.get(each.id) == each for each in currencies)
-        if (yield from _put(state, catalog, documents, same=same)):
-            return list(currencies)
+        known = known_of(catalog)
+        require(known)
+        asked = [change(known[each.id], each) if each.id in known else each for each in items]
+        after = [_item_after(known.get(each.id), each, catalog.read_at_ms) for each in asked]
+        documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
+        if (yield from _put(state, catalog, documents, same=all(known.get(each.id) == each for each in after))):
+            return after
+    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+
+
+def _item_after(known: AnyItem | None, given: AnyItem, now_ms: int) -> AnyItem:
+    """What is stored: when it was created stays, and when it was updated moves on a change."""
+    if known is None:
+        return given.model_copy(update={"created_at_ms": now_ms, "updated_at_ms": now_ms})
+    kept = {"created_at_ms": known.created_at_ms, "updated_at_ms": known.updated_at_ms}
+    if given.model_copy(update=kept) == known:
+        return known
+    return given.model_copy(update={**kept, "updated_at_ms": now_ms})
+
+
+def change_feature(state: State, id: str, change: Callable[[Feature | None], Feature]) -> Verb[Feature]:
+    """Read a feature, change it and write it in one step: what others wrote meanwhile is changed, not lost."""
+
+    def changed(known: Feature | None) -> Feature:
+        given = change(known)
+        _require_type(known, given, "feature")
+        return given
+
+    return (yield from _change_item(state, "feature", id, changed, lambda catalog: catalog.features))
+
+
+def change_currency(state: State, id: str, change: Callable[[Currency | None], Currency]) -> Verb[Currency]:
+    """Read a currency, change it and write it in one step: what others wrote meanwhile is changed, not lost."""
+    return (yield from _change_item(state, "currency", id, change, lambda catalog: catalog.currencies))
+
+
+def _change_item(
+    state: State,
+    kind: str,
+    id: str,
+    change: Callable[[AnyItem | None], AnyItem],
+    known_of: Callable[[Catalog], Mapping[str, AnyItem]],
+) -> Verb[AnyItem]:
+    for _ in range(ATTEMPTS_MAX):
+        catalog = yield from _present(state)
+        known = known_of(catalog).get(id)
+        given = change(known)
+        if given.id != id:
+            raise InvalidInput.of(f"{kind}.id", given.id, f"must stay {id!r}")
+        after = _item_after(known, given, catalog.read_at_ms)
+        document = {keys.catalog_field(kind, id): wire.pack_document(after)}
+        if (yield from _put(state, catalog, document, same=after == known)):
+            return after
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
 
@@ -127,19 +206,49 @@ def _put_packages(
     _require_batch(field, packages)
     for _ in range(ATTEMPTS_MAX):
         catalog = yield from _present(state)
-        features = catalog.features if catalog else {}
-        currencies = catalog.currencies if catalog else {}
         problems: list[Problem] = []
         for index, package in enumerate(packages):
-            problems += fitting.package_problems(features, currencies, package, field=f"{field}[{index}]")
+            where = f"{field}[{index}]"
+            problems += fitting.package_problems(catalog.features, catalog.currencies, package, field=where)
         if problems:
             raise InvalidInput(problems)
-        known = known_of(catalog.packages) if catalog else {}
-        now_ms = catalog.read_at_ms if catalog else 0
-        after = [package_after(known.get(package.id), package, now_ms) for package in packages]
+        known = known_of(catalog.packages)
+        after = [package_after(known.get(package.id), package, catalog.read_at_ms) for package in packages]
         documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
-        same = catalog is not None and all(known.get(each.id) == each for each in after)
-        if (yield from _put(state, catalog, documents, same=same)):
+        if (yield from _put(state, catalog, documents, same=all(known.get(each.id) == each for each in after))):
+            return after
+    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+
+
+def change_plan(state: State, id: str, change: Callable[[Plan | None], Plan]) -> Verb[Plan]:
+    """Read a plan, change it and write it in one step: what others wrote meanwhile is changed, not lost."""
+    return (yield from _change_package(state, "plan", id, change, lambda packages: packages.plans))
+
+
+def change_addon(state: State, id: str, change: Callable[[Addon | None], Addon]) -> Verb[Addon]:
+    """Read an add-on, change it and write it in one step: what others wrote meanwhile is changed, not lost."""
+    return (yield from _change_package(state, "addon", id, change, lambda packages: packages.addons))
+
+
+def _change_package(
+    state: State,
+    kind: str,
+    id: str,
+    change: Callable[[AnyPackage | None], AnyPackage],
+    known_of: Callable[[Packages], Mapping[str, AnyPackage]],
+) -> Verb[AnyPackage]:
+    for _ in range(ATTEMPTS_MAX):
+        catalog = yield from _present(state)
+        known = known_of(catalog.packages).get(id)
+        given = change(known)
+        if given.id != id:
+            raise InvalidInput.of(f"{kind}.id", given.id, f"must stay {id!r}")
+        problems = fitting.package_problems(catalog.features, catalog.currencies, given, field=kind)
+        if problems:
+            raise InvalidInput(problems)
+        after = package_after(known, given, catalog.read_at_ms)
+        document = {keys.catalog_field(kind, id): wire.pack_document(after)}
+        if (yield from _put(state, catalog, document, same=after == known)):
             return after
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
@@ -147,8 +256,9 @@ def _put_packages(
 def package_after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPackage:
     """What is stored: the version counts up on a change, and what it gave until now is remembered."""
     if known is None:
-        return given.model_copy(update={"version": 1, "earlier_credits": ()})
-    kept = {"version": known.version, "earlier_credits": known.earlier_credits}
+        instants = {"created_at_ms": now_ms, "updated_at_ms": now_ms}
+        return given.model_copy(update={"version": 1, "earlier_credits": (), **instants})
+    kept = {name: getattr(known, name) for name in _KEPT}
     if given.model_copy(update=kept) == known:
         return known
     earlier: tuple[EarlierCredits, ...] = known.earlier_credits
@@ -157,13 +267,23 @@ def package_after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> A
         past: list[EarlierCredits] = [each for each in earlier if each.until_ms < now_ms]
         until_now = EarlierCredits(until_ms=now_ms, credits=known.credits_at(now_ms - 1))
         earlier = (*past, until_now)[-EARLIER_MAX:]
-    return given.model_copy(update={"version": known.version + 1, "earlier_credits": earlier})
+    changed = {"version": known.version + 1, "earlier_credits": earlier, "updated_at_ms": now_ms}
+    return given.model_copy(update={**kept, **changed})
 
 
 def features(state: State) -> Verb[dict[str, Feature]]:
     """Read all features, by id."""
     catalog = yield from read_catalog(state, fresh=True)
     return dict(catalog.features)
+
+
+def find(state: State, ids: Sequence[str]) -> Verb[dict[str, Feature | Currency]]:
+    """Find what ids name: features, or else currencies. What is unknown to this client is looked for on the server."""
+    catalog = yield from read_catalog(state)
+    if not all(id in catalog.features or id in catalog.currencies for id in ids):
+        catalog = yield from read_catalog(state, fresh=True)
+    found = {id: catalog.features.get(id) or catalog.currencies.get(id) for id in ids}
+    return {id: each for id, each in found.items() if each is not None}
 
 
 def currencies(state: State) -> Verb[dict[str, Currency]]:
@@ -203,11 +323,12 @@ def _require_batch(field: str, values: Sequence[Currency | Plan | Addon]) -> Non
         raise InvalidInput(problems)
 
 
-def _present(state: State) -> Verb[Catalog | None]:
+def _present(state: State) -> Verb[Catalog]:
+    """The catalog as it is stored; where nothing was ever written it is empty, without a token."""
     try:
         yield from open_environment(state)
     except EnvironmentNotReady:
-        return None
+        return Catalog.of(b"", read_at_ms=(yield from require_nothing_lost(state)))
     catalog = yield from read_catalog(state, fresh=True)
     if state.environment is not None and state.environment.spread and not catalog.token:
         raise EnvironmentNotReady(
@@ -217,9 +338,8 @@ def _present(state: State) -> Verb[Catalog | None]:
     return catalog
 
 
-def _put(state: State, catalog: Catalog | None, documents: Mapping[bytes, bytes], *, same: bool) -> Verb[bool]:
-    token = catalog.token if catalog else b""
-    if same and token:
-        yield from spread_catalog(state, token)  # says nothing new, and mends a fan-out that was cut
+def _put(state: State, catalog: Catalog, documents: Mapping[bytes, bytes], *, same: bool) -> Verb[bool]:
+    if same and catalog.token:
+        yield from spread_catalog(state, catalog.token)  # says nothing new, and mends a fan-out that was cut
         return True
-    return (yield from write_catalog(state, documents, expected=token))
+    return (yield from write_catalog(state, documents, expected=catalog.token))

@@ -6,19 +6,25 @@ Idempotent upserts, guarded by the token that they were validated against.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from headgate import keys, wire
 from headgate.cache import Catalog, State
 from headgate.calls import Call, Verb
-from headgate.errors import ConfigurationKeepsChanging, InvalidInput, NotFound, Problem
+from headgate.errors import ConfigurationKeepsChanging, DuplicateId, InvalidInput, NotFound, Problem
 from headgate.fitting import misfits
 from headgate.model.customer import Customer, PromotionalEntitlement, Resource
+from headgate.model.packages import repeated
+from headgate.periods import Cadence, Schedule
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import load
 from headgate.verbs.scanning import scan
 from headgate.wire import Document, Loaded, Status
+
+ENTITLEMENTS_MAX: Final = 100
+"""How many promotional entitlements one call may write."""
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def configure(
     version = os.urandom(8)
     reply = yield Call(
         "configure",
-        (customer_keys.catalog, customer_keys.usage, customer_keys.config),
+        (customer_keys.catalog, customer_keys.usage, customer_keys.config, customer_keys.partition_customers),
         (
             loaded.stamp.catalog_token,
             loaded.stamp.version,
@@ -49,6 +55,7 @@ def configure(
             b"%d" % (loaded.next_number if next_number is None else next_number),
             environment.keyspace.updates,
             wire.pack_update("customer", customer, version),
+            customer.encode(),
             *(part for pair in documents.items() for part in pair),
         ),
         timed=2,
@@ -95,10 +102,17 @@ def _change(
     raise keeps_changing(customer)
 
 
-def put(state: State, customer: str, fields: Mapping[str, Any]) -> Verb[Customer]:
-    """Create a customer, or change the fields that are given. An archived customer stays archived."""
+def put(state: State, customer: str, fields: Mapping[str, Any], *, only_new: bool = False) -> Verb[Customer]:
+    """Create a customer, or change the fields that are given. An archived customer stays archived.
+
+    With `only_new`, none is changed: one that is there must be what creating it would make, else it is `DuplicateId`.
+    """
 
     def make(present: Customer | None, now_ms: int) -> Customer:
+        if only_new and present is not None:
+            instants = {name: getattr(present, name) for name in ("created_at_ms", "updated_at_ms")}
+            if Customer.accept({"id": customer, **instants, **fields}) != present:
+                raise DuplicateId("customer", customer)
         kept = present.model_dump() if present else {"id": customer, "created_at_ms": now_ms}
         return Customer.accept({**kept, **fields, "updated_at_ms": now_ms})
 
@@ -149,27 +163,116 @@ def resources(state: State, customer: str) -> Verb[list[Resource]]:
     return sorted(documents_of(scanned, Resource, keys.resource_field("")), key=lambda each: each.id)
 
 
-def grant_entitlement(state: State, customer: str, entitlement: PromotionalEntitlement) -> Verb[PromotionalEntitlement]:
-    """Give a customer access to a feature, or change what was given. There is one for a feature."""
-    field = keys.entitlement_field(entitlement.feature)
+def grant_entitlement(
+    state: State, customer: str, entitlement: PromotionalEntitlement, lasting: Cadence | None = None
+) -> Verb[PromotionalEntitlement]:
+    """Give a customer access to a feature, or change what was given. There is one for a feature.
+
+    `lasting` says when it ends instead of `expires_at_ms`, counted on the calendar of UTC from the instant of writing.
+    """
+    (given,) = yield from _grant(
+        state, customer, [entitlement], {} if lasting is None else {entitlement.feature: lasting}
+    )
+    return given
+
+
+def grant_entitlements(
+    state: State, customer: str, entitlements: Sequence[PromotionalEntitlement], lasting: Mapping[str, Cadence]
+) -> Verb[list[PromotionalEntitlement]]:
+    """Give a customer access to 1 to 100 features in one step: all of them, or none."""
+    if not 1 <= len(entitlements) <= ENTITLEMENTS_MAX:
+        raise InvalidInput.of("entitlements", len(entitlements), f"one call takes 1 to {ENTITLEMENTS_MAX}")
+    twice = repeated(each.feature for each in entitlements)
+    problems = [
+        Problem(f"entitlements[{index}].feature", each.feature, "is in the list more than once")
+        for index, each in enumerate(entitlements)
+        if each.feature in twice
+    ]
+    if problems:
+        raise InvalidInput(problems)
+    return (yield from _grant(state, customer, entitlements, lasting, "entitlements"))
+
+
+def _grant(
+    state: State,
+    customer: str,
+    entitlements: Sequence[PromotionalEntitlement],
+    lasting: Mapping[str, Cadence],
+    field: str = "",
+) -> Verb[list[PromotionalEntitlement]]:
+    fields = {each.feature: keys.entitlement_field(each.feature) for each in entitlements}
     for _ in range(ATTEMPTS_MAX):
-        catalog, loaded = yield from load_customer(state, customer, [field])
-        require_grantable(entitlement, catalog, now_ms=loaded.server_now_ms)
-        present = loaded.document(PromotionalEntitlement, field)
-        wanted = entitlement
-        if wanted.reset_anchor_ms is None and wanted.reset_period is not None:
-            anchor_ms = present.reset_anchor_ms if present else None
-            wanted = wanted.model_copy(
-                update={"reset_anchor_ms": loaded.server_now_ms if anchor_ms is None else anchor_ms}
-            )
-        if wanted == present:
-            return wanted
-        if (yield from configure(state, customer, loaded, {field: wire.pack_document(wanted)})):
-            return wanted
+        catalog, loaded = yield from load_customer(state, customer, list(fields.values()))
+        now_ms = loaded.server_now_ms
+        given, changed, problems = list[PromotionalEntitlement](), dict[bytes, bytes](), list[Problem]()
+        for index, entitlement in enumerate(entitlements):
+            feature = entitlement.feature
+            present = loaded.document(PromotionalEntitlement, fields[feature])
+            wanted = _ending(entitlement, lasting.get(feature), now_ms)
+            try:
+                require_grantable(wanted, catalog, now_ms=now_ms)
+            except InvalidInput as error:
+                problems += (replace(each, field=_within(field, index, each.field)) for each in error.problems)
+            given.append(_entitlement_after(present, wanted, now_ms))
+            if given[-1] != present:
+                changed[fields[feature]] = wire.pack_document(given[-1])
+        if problems:
+            raise InvalidInput(problems)
+        if not changed or (yield from configure(state, customer, loaded, changed)):
+            return given
     raise keeps_changing(customer)
 
 
-def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[None]:
+def _within(field: str, index: int, name: str) -> str:
+    return f"{field}[{index}].{name}" if field else name
+
+
+def _ending(given: PromotionalEntitlement, lasting: Cadence | None, now_ms: int) -> PromotionalEntitlement:
+    if lasting is None:
+        return given
+    return given.model_copy(update={"expires_at_ms": Schedule(lasting, now_ms).boundary_ms(1)})
+
+
+def lasting_of(entitlement: PromotionalEntitlement, lasting: str | None) -> Cadence | None:
+    """Read how long an entitlement is to last, such as `P1M`; not for one that says itself when it ends."""
+    if lasting is None:
+        return None
+    if entitlement.expires_at_ms is not None:
+        raise InvalidInput.of("lasting", lasting, "give it, or expires_at_ms, not both")
+    try:
+        return Cadence.parse(lasting)
+    except ValueError as error:
+        raise InvalidInput.of("lasting", lasting, str(error).rsplit(": ", 1)[-1]) from None
+
+
+def lastings_of(
+    entitlements: Iterable[PromotionalEntitlement], lasting: Mapping[str, str] | None
+) -> dict[str, Cadence]:
+    """Read how long entitlements are to last, by their features."""
+    if not lasting:
+        return {}
+    read = {each.feature: lasting_of(each, lasting.get(each.feature)) for each in entitlements}
+    for feature in lasting.keys() - read.keys():
+        raise InvalidInput.of("lasting", feature, "is none of the features that are given")
+    return {feature: span for feature, span in read.items() if span is not None}
+
+
+def _entitlement_after(
+    present: PromotionalEntitlement | None, given: PromotionalEntitlement, now_ms: int
+) -> PromotionalEntitlement:
+    """What is stored: it resets as it did, and when it was first given stays."""
+    anchor_ms = given.reset_anchor_ms
+    if anchor_ms is None and given.reset_period is not None:
+        known_ms = present.reset_anchor_ms if present else None
+        anchor_ms = now_ms if known_ms is None else known_ms
+    created_at_ms = present.created_at_ms if present else now_ms
+    updated_at_ms = present.updated_at_ms if present else now_ms
+    kept = {"reset_anchor_ms": anchor_ms, "created_at_ms": created_at_ms, "updated_at_ms": updated_at_ms}
+    wanted = given.model_copy(update=kept)
+    return wanted if wanted == present else wanted.model_copy(update={"updated_at_ms": now_ms})
+
+
+def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[PromotionalEntitlement]:
     """Take an entitlement back: checks are denied as Revoked from the next call on. Usage stays."""
     field = keys.entitlement_field(feature)
     for _ in range(ATTEMPTS_MAX):
@@ -178,21 +281,24 @@ def revoke_entitlement(state: State, customer: str, feature: str) -> Verb[None]:
         if present is None:
             raise NotFound("entitlement", feature, within=f"of customer {customer!r}")
         if present.revoked_at_ms is not None:
-            return
+            return present
         revoked = present.model_copy(update={"revoked_at_ms": loaded.server_now_ms})
         if (yield from configure(state, customer, loaded, {field: wire.pack_document(revoked)})):
-            return
+            return revoked
     raise keeps_changing(customer)
 
 
-def entitlements(state: State, customer: str) -> Verb[dict[str, PromotionalEntitlement]]:
-    """Read what a customer was given directly and still has, by feature."""
+def entitlements(
+    state: State, customer: str, *, include_expired: bool = False
+) -> Verb[dict[str, PromotionalEntitlement]]:
+    """Read what a customer was given directly and still has, by feature; what has expired too, where it is asked."""
     scanned = yield from scan_customer(state, customer)
     found = documents_of(scanned, PromotionalEntitlement, keys.entitlement_field(""))
     return {
         each.feature: each
         for each in sorted(found, key=lambda each: each.feature)
-        if each.revoked_at_ms is None and (each.expires_at_ms is None or scanned.server_now_ms < each.expires_at_ms)
+        if each.revoked_at_ms is None
+        and (include_expired or each.expires_at_ms is None or scanned.server_now_ms < each.expires_at_ms)
     }
 
 

@@ -98,6 +98,7 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
             if once is not None and reply[0] in (Status.GRANTED, Status.REFUSED):  # the denial is one of now
                 done_at_ms = yield from found_done(state, request, once)
                 if done_at_ms is not None:
+                    state.metrics.decided(None)
                     return done_before(request, question.amount, prepared, done_at_ms)
         else:
             require_bound(prepared)
@@ -107,9 +108,11 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
             read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
             note_wild_starts(state, read.wild)
             counted = script == "consume"
-            return decision_of(
+            decision = decision_of(
                 request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
             )
+            state.metrics.decided(decision.reason)
+            return decision
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )

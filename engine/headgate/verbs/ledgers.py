@@ -35,16 +35,25 @@ def reservations(
     ]
 
 
-def credit_ledger(state: State, customer: str, currency: str, resource: str | None) -> Verb[list[LedgerEntry]]:
-    """Tell what happened to the grants of a wallet and to what was reserved of it, the earliest first."""
+def credit_ledger(state: State, customer: str, currency: str | None, resource: str | None) -> Verb[list[LedgerEntry]]:
+    """Tell what happened to the grants of a wallet and to what was reserved of it, the earliest first.
+
+    Without a currency: of the wallets of all currencies.
+    """
     grants = yield from wallets.grants(state, customer, currency, resource)
     records, read_at_ms = yield from _records(state, customer)
     of_wallet = [
-        (each, record.set_aside)
+        (each, record)
         for each, record in _told(customer, records, read_at_ms)
-        if (each.currency, each.resource) == (currency, resource)
+        if each.resource == resource and each.currency is not None and currency in (None, each.currency)
     ]
-    return ledger(customer, grants, of_wallet, now_ms=read_at_ms)
+    return ledger(
+        customer,
+        grants,
+        [(each, record.set_aside) for each, record in of_wallet],
+        now_ms=read_at_ms,
+        set_aside={each.id: record.charges for each, record in of_wallet},
+    )
 
 
 def _records(state: State, customer: str) -> Verb[tuple[dict[str, Record], int]]:

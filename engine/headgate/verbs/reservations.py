@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgpack
 
-from headgate import holds
+from headgate import holds, wire
 from headgate.amounts import AmountOutOfRange, add, multiply, parse_amount
 from headgate.cache import State
 from headgate.calls import Verb
@@ -22,7 +22,7 @@ from headgate.chains import dimension_text
 from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound, OutOfRange
 from headgate.holds import Details, Record
 from headgate.keys import CUSTOMER, CustomerKeys
-from headgate.model.decision import Decision
+from headgate.model.decision import Decision, instant
 from headgate.model.ids import require_id
 from headgate.model.reservation import (
     LASTS_DEFAULT_MS,
@@ -45,20 +45,30 @@ STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIR
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """How a request is to be held, validated."""
+    """How a request is to be held, validated. With `until_ms`, an instant of the server's, it lasts until then."""
 
     id: str
     lasts_ms: int
     metadata: dict[str, str]
+    until_ms: int | None = None
 
 
-def hold_of(id: object, lasts: object, metadata: object) -> Hold:
+def hold_of(id: object, lasts: object, metadata: object, until: object = None) -> Hold:
     """Validate what a user gave; an id that is not given is made here, before anything is sent."""
+    if lasts is not None and until is not None:
+        raise InvalidInput.of("expires_at", until, "give expires_in or expires_at, not both")
     return Hold(
         f"hold-{os.urandom(12).hex()}" if id is None else require_id(id, "id"),
         LASTS_DEFAULT_MS if lasts is None else lasts_of(lasts),
         _metadata(metadata),
+        None if until is None else _until_of(until),
     )
+
+
+def _until_of(until: object) -> int:
+    if not isinstance(until, datetime) or until.tzinfo is None:
+        raise InvalidInput.of("expires_at", until, "must be a datetime with a time zone")
+    return round(until.timestamp() * 1000)
 
 
 def lasts_of(lasts: object) -> int:
@@ -120,9 +130,10 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         request.resource,
         question.amount,
         sorted((key, dimension_text(value)) for key, value in (request.dimensions or {}).items()),
-        hold.lasts_ms,
+        hold.lasts_ms if hold.until_ms is None else ("until", hold.until_ms),
         sorted(hold.metadata.items()),
     )
+    yield from _require_ahead(state, request.customer, hold)
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         keys = yield from _keys(state, request.customer)
@@ -146,8 +157,9 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
                 customer=request.customer,
                 hold=hold.id,
                 print_of_request=asked,
-                lasts_ms=hold.lasts_ms,
+                lasts_ms=hold.lasts_ms if hold.until_ms is None else LASTS_MAX_MS,
                 details=details,
+                until_ms=wire.NEVER if hold.until_ms is None else hold.until_ms,
             )
         if reply[0] == Status.CONFLICT:
             raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
@@ -161,10 +173,24 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             read = read_reply(prepared, reply, first=2)
             note_wild_starts(state, read.wild)
             decision = decision_of(request, question.amount, prepared, reply, read, denial, counted=True)
+            state.metrics.decided(decision.reason)
             return Made(_reservation(hold, decision, prepared), holds.NOTHING if denial is not None else details)
     raise ConfigurationKeepsChanging(
         f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
     )
+
+
+def _require_ahead(state: State, customer: str, hold: Hold) -> Verb[None]:
+    """Raise where the instant that a hold is to last until is not ahead of the server's clock, or too far.
+
+    A hold that is there already is not looked at: whoever repeats its request gets the first answer, however late.
+    """
+    if hold.until_ms is None:
+        return
+    keys = yield from _keys(state, customer)
+    known, now_ms = yield from _known(keys, customer, hold.id)
+    if known is None and not LASTS_MIN_MS <= hold.until_ms - now_ms <= LASTS_MAX_MS:
+        raise InvalidInput.of("expires_at", instant(hold.until_ms).isoformat(), "must be 1 second to 24 hours ahead")
 
 
 def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> Reservation:
@@ -179,7 +205,7 @@ def _reservation(hold: Hold, decision: Decision, prepared: PreparedRequest) -> R
         credits=0.0 if prepared.wallet is None else multiply(decision.requested, prepared.wallet.rate),
         status=ReservationStatus.OPEN if granted else ReservationStatus.REFUSED,
         reserved_at_ms=decision.decided_at_ms,
-        expires_at_ms=decision.decided_at_ms + hold.lasts_ms,
+        expires_at_ms=decision.decided_at_ms + hold.lasts_ms if hold.until_ms is None else hold.until_ms,
         metadata=hold.metadata,
         decision=decision,
     )

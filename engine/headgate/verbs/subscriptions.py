@@ -17,19 +17,20 @@ from headgate.calls import Verb
 from headgate.errors import InvalidInput, NotFound, Problem
 from headgate.fitting import credit_problems, entitlement_problems
 from headgate.model.credits import LIVE_GRANTS_MAX, Grant, Grants
+from headgate.model.customer import Resource
 from headgate.model.ids import require_id
 from headgate.model.packages import EARLIER_MAX, repeated
 from headgate.model.subscription import (
-    BillingPeriod,
     EarlierContent,
     Subscription,
     SubscriptionContent,
     Subscriptions,
+    SubscriptionState,
     SubscriptionUpsert,
     TrialEndBehavior,
 )
 from headgate.model.terms import INSTANT_MAX_MS
-from headgate.periods import Cadence, Schedule
+from headgate.verbs import claims
 from headgate.verbs.credits import not_ended
 from headgate.verbs.customers import configure, documents_of, keeps_changing, load_customer, scan_customer
 from headgate.verbs.environment import ATTEMPTS_MAX
@@ -45,23 +46,30 @@ _STAYS_OR_CHANGES: Final = ("plan", "unit_quantity", "addons", "entitlements", "
 _MAY_BE_TAKEN_AWAY: Final = ("billing_period", "end_ms", "trial_end_ms")
 """What of an upsert counts where it was given, None included."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CADENCES: Final = {BillingPeriod.MONTHLY: Cadence.parse("P1M"), BillingPeriod.ANNUALLY: Cadence.parse("P1Y")}
 
 
-def provision(state: State, customer: str, upsert: SubscriptionUpsert) -> Verb[Subscription]:
-    """Create a subscription, or change what is given of it. An upsert that says nothing new writes nothing."""
+def provision(
+    state: State, customer: str, upsert: SubscriptionUpsert, *, claimed: bool = False, make_resource: bool = False
+) -> Verb[Subscription]:
+    """Create a subscription, or change what is given of it. An upsert that says nothing new writes nothing.
+
+    A resource that is made comes with it, and an id that is claimed is claimed before it, once all is found right.
+    """
     id, resource = _id_of(upsert), upsert.resource
     require_sound(upsert)
     for _ in range(ATTEMPTS_MAX):
-        catalog, loaded = yield from _load(state, customer, resource, id)
+        catalog, loaded = yield from _load(state, customer, resource, id, resource_may_miss=make_resource)
         now_ms, kept = loaded.server_now_ms, _kept(loaded, resource)
         present = _find(loaded, resource, id)
         after = provisioned(id, upsert, present, kept, catalog, now_ms=now_ms)
+        if after != present:
+            yield from _require_room(state, customer, after, kept, catalog, loaded)
+        if claimed:
+            yield from claims.claim(state, id, customer, resource)
         if after == present:
             return present
-        yield from _require_room(state, customer, after, kept, catalog, loaded)
         others = [each for each in kept if each.id != id]
-        documents = _documents(resource, [*others, after], now_ms)
+        documents = _documents(resource, [*others, after], now_ms) | _missing_resource(loaded, resource)
         if (yield from configure(state, customer, loaded, documents)):
             return after
     raise keeps_changing(customer)
@@ -113,6 +121,22 @@ def get(state: State, customer: str, subscription: str, resource: str | None) ->
     """Read a subscription, whether it has ended or not; `NotFound` if there is none."""
     _, loaded = yield from _load(state, customer, resource, subscription)
     return _require_found(loaded, customer, subscription, resource)
+
+
+def state_of(state: State, customer: str, subscription: str, resource: str | None) -> Verb[SubscriptionState]:
+    """Read how a subscription stands at the server's present time; `NotFound` if there is none."""
+    _, loaded = yield from _load(state, customer, resource, subscription)
+    return SubscriptionState.at(_require_found(loaded, customer, subscription, resource), loaded.server_now_ms)
+
+
+def states(state: State, customer: str) -> Verb[list[SubscriptionState]]:
+    """Read how all subscriptions of a customer and of its resources stand, ended ones too, in order of creation."""
+    scanned = yield from scan_customer(state, customer)
+    found = documents_of(scanned, Subscription, keys.ENDED_SUBSCRIPTION)
+    for document in documents_of(scanned, Subscriptions, keys.subscriptions_field()):
+        found += document.subscriptions
+    found.sort(key=lambda each: (each.created_at_ms, each.resource or "", each.id))
+    return [SubscriptionState.at(each, scanned.server_now_ms) for each in found]
 
 
 def all_of(
@@ -338,9 +362,9 @@ def _cancelled_at_ms(present: Subscription, at: object, now_ms: int) -> int:
         return at_ms
     if at == "now":
         return now_ms
-    if present.billing_period is None:
+    schedule = present.billing_schedule()
+    if schedule is None:
         raise InvalidInput.of("at", at, f"{present.id!r} has no billing period: it can end now, or at an instant")
-    schedule = Schedule(_CADENCES[present.billing_period], present.billing_anchor_ms)
     try:
         period_end_ms = schedule.period_at(max(now_ms, present.start_ms)).end_ms
     except ValueError as error:
@@ -348,9 +372,22 @@ def _cancelled_at_ms(present: Subscription, at: object, now_ms: int) -> int:
     return period_end_ms if ends_at_ms is None else min(period_end_ms, ends_at_ms)
 
 
-def _load(state: State, customer: str, resource: str | None, id: str) -> Verb[tuple[Catalog, Loaded]]:
+def _load(
+    state: State, customer: str, resource: str | None, id: str, *, resource_may_miss: bool = False
+) -> Verb[tuple[Catalog, Loaded]]:
     fields = [keys.subscriptions_field(resource), keys.ended_subscription_field(id, resource)]
-    return (yield from load_customer(state, customer, fields, resource=resource))
+    if resource is not None:
+        fields.append(keys.resource_field(resource))
+    return (yield from load_customer(state, customer, fields, resource=None if resource_may_miss else resource))
+
+
+def _missing_resource(loaded: Loaded, resource: str | None) -> dict[bytes, bytes]:
+    """The document of a resource that is not there yet."""
+    if resource is None or keys.resource_field(resource) in loaded.documents:
+        return {}
+    now_ms = loaded.server_now_ms
+    made = Resource(id=resource, created_at_ms=now_ms, updated_at_ms=now_ms)
+    return {keys.resource_field(resource): wire.pack_document(made)}
 
 
 def _kept(loaded: Loaded, resource: str | None) -> tuple[Subscription, ...]:

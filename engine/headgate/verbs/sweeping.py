@@ -36,4 +36,5 @@ def sweep(state: State, *, customers_max: int) -> Verb[int]:
         reply = yield holds.waiting_call(keyspace, partition, customers_max)
         for customer in reply[2:]:
             freed += yield from sweep_customer(state, customer.decode(), records=True)
+    state.metrics.holds_freed += freed
     return freed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from headgate import keys, wire
@@ -11,6 +12,7 @@ from headgate.calls import Verb
 from headgate.errors import ConfigurationKeepsChanging, NotFound
 from headgate.model.credits import Grant, Grants, GrantState, Wallet
 from headgate.model.decision import DeniedReason
+from headgate.model.packages import Packages
 from headgate.model.subscription import Subscription
 from headgate.prepare import PreparedRequest, prepare_grant_readings
 from headgate.verbs.answers import grant_state, read_reply, wallet_of
@@ -49,8 +51,11 @@ def _missing(prepared: PreparedRequest, request: Request) -> NotFound | None:
     return NotFound("currency", str(request.currency)) if prepared.wallet is None else None
 
 
-def grants(state: State, customer: str, currency: str, resource: str | None) -> Verb[list[GrantState]]:
-    """Read what became of every grant of a wallet, recurring ones of past periods too, by effective instant."""
+def grants(state: State, customer: str, currency: str | None, resource: str | None) -> Verb[list[GrantState]]:
+    """Read what became of every grant of a wallet, recurring ones of past periods too, by effective instant.
+
+    Without a currency: of the wallets of all currencies, one after the other, at the cost of one reading.
+    """
     for _ in range(ATTEMPTS_MAX):
         catalog = yield from read_catalog(state, fresh=True)
         scanned = yield from scan(state, customer)
@@ -58,22 +63,39 @@ def grants(state: State, customer: str, currency: str, resource: str | None) -> 
             raise NotFound("customer", customer)
         if resource is not None and keys.resource_field(resource) not in scanned.documents:
             raise NotFound("customer resource", resource, within=f"of customer {customer!r}")
-        if currency not in catalog.currencies:
+        if currency is not None and currency not in catalog.currencies:
             raise NotFound("currency", currency)
         if scanned.stamp.catalog_token != catalog.token:
             continue
-        found = every_grant(
-            currency,
-            _every_given(scanned, currency, resource),
-            _every_subscription(scanned, resource),
-            catalog.packages,
-            now_ms=scanned.server_now_ms,
-        )
-        counters = yield from _read_counters(state, customer, scanned, found)
-        if counters is not None:
-            now_ms = scanned.server_now_ms
-            return [grant_state(grant, currency, resource, counters[grant.id], now_ms) for grant in found]
+        states: list[GrantState] = []
+        for each in catalog.currencies if currency is None else [currency]:
+            of_wallet = yield from _grants_of(state, customer, scanned, catalog.packages, each, resource)
+            if of_wallet is None:
+                break
+            states += of_wallet
+        else:
+            return states
     raise _keeps_changing(customer)
+
+
+def _grants_of(
+    state: State, customer: str, scanned: Loaded, packages: Packages, currency: str, resource: str | None
+) -> Verb[list[GrantState] | None]:
+    """What became of the grants of one wallet; None if something has changed since the documents were read."""
+    given = _every_given(scanned, currency, resource)
+    now_ms = scanned.server_now_ms
+    found = every_grant(currency, given, _every_subscription(scanned, resource), packages, now_ms=now_ms)
+    counters = yield from _read_counters(state, customer, scanned, found)
+    if counters is None:
+        return None
+    as_given = {each.id: each for each in given}
+    states = [grant_state(grant, currency, resource, counters[grant.id], now_ms) for grant in found]
+    return [
+        each
+        if (known := as_given.get(each.id)) is None
+        else replace(each, comment=known.comment, metadata=known.metadata)
+        for each in states
+    ]
 
 
 def _every_given(scanned: Loaded, currency: str, resource: str | None) -> list[Grant]:

@@ -34,7 +34,7 @@ _Put = Callable[[State, Sequence[Any]], Verb[Any]]
 # What is only told to people: left out of a policy, it stays as it is.
 _TEXTS: Final = (
     *("display_name", "description", "metadata"),
-    *("units", "units_plural", "status"),
+    *("units", "units_plural", "status", "enum_display_names"),
     *("symbol", "unit_singular", "unit_plural", "product"),
 )
 _PARTS: Final = ("entitlements", "credits")

@@ -1,0 +1,1 @@
+"""Bodies and answers that several routes share, or that are long."""

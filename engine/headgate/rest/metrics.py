@@ -1,0 +1,117 @@
+"""What Prometheus reads at `GET /metrics`: requests by route and status, and what the engine counts.
+
+Figures of several worker processes are put together by prometheus_client, in the folder that
+`PROMETHEUS_MULTIPROC_DIR` names; those of the other processes are up to a second old. Routes are told by their
+templates, never by paths, so that ids make no new series.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from headgate.cache import REFUSED
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where worker processes keep their figures; set before this module is first imported."""
+
+BUCKETS_S: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+UNMATCHED: Final = "unmatched"
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+ENGINE_COUNTERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
+    "prepared_hits": ("prepared_requests", {"outcome": "hit"}),
+    "prepared_misses": ("prepared_requests", {"outcome": "miss"}),
+    "stale": ("retries", {"cause": "stale"}),
+    "moved_on": ("retries", {"cause": "moved_on"}),
+    "late": ("calls_late", {}),
+    "resent": ("calls_resent", {}),
+    "redis_errors": ("redis_errors", {}),
+    "outcomes_unknown": ("outcomes_unknown", {}),
+    "holds_freed": ("holds_freed", {}),
+    "wild_starts": ("wild_starts", {}),
+    "decisions_granted": ("decisions", {"outcome": "granted", "reason": ""}),
+}
+"""Which series each count of `engine.metrics` is; refusals are told by their reasons."""
+
+_MEANINGS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "decisions": ("verdicts of check, consume and reserve", ("outcome", "reason")),
+    "prepared_requests": ("calls that found their prepared request, or made it", ("outcome",)),
+    "retries": ("calls made again: the configuration had moved, or a period had ended", ("cause",)),
+    "calls_late": ("calls that the server ran after their deadline, and did not count", ()),
+    "calls_resent": ("calls sent again: they had certainly not run, or only read, or are carried out once", ()),
+    "redis_errors": ("connections that failed, replies that were lost, and errors that Redis answered", ()),
+    "outcomes_unknown": ("writes whose reply never came", ()),
+    "holds_freed": ("reservations that expired and were freed", ()),
+    "wild_starts": ("counters that a wild clock had dated far ahead, and that were put right", ()),
+}
+
+
+class Metrics:
+    """The series of one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "headgate_http_request_duration_seconds",
+            "time from a request's first byte to the last of its answer",
+            ("method", "route"),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        self._requests = Counter(
+            "headgate_http_requests", "requests by what was answered", ("method", "route", "status"),
+            registry=self._registry,
+        )  # fmt: skip
+        self._counters = {
+            name: Counter(f"headgate_{name}", meaning, labels, registry=self._registry)
+            for name, (meaning, labels) in _MEANINGS.items()
+        }
+        for name, labels in ENGINE_COUNTERS.values():
+            self._series(name, labels)
+        self._seen: dict[str, int] = {}
+        self._known: dict[tuple[str, str, int], tuple[Histogram, Counter]] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        known = self._known.get((method, route, status))
+        if known is None:
+            shown = method if method in _METHODS else "other"
+            known = self._latency.labels(shown, route), self._requests.labels(shown, route, str(status))
+            if shown == method:
+                self._known[method, route, status] = known
+        latency, requests = known
+        latency.observe(seconds)
+        requests.inc()
+
+    def take(self, counts: Mapping[str, int]) -> None:
+        """Add what the engine has counted since it was last asked."""
+        for name, count in counts.items():
+            more = count - self._seen.get(name, 0)
+            if more:
+                self._seen[name] = count
+                self._series(*_series_of(name)).inc(more)
+
+    def show(self) -> bytes:
+        """Write all series in Prometheus' text format; with several processes, those of all of them."""
+        registry = self._registry
+        if FOLDER_VARIABLE in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def _series(self, name: str, labels: Mapping[str, str]) -> Counter:
+        counter = self._counters[name]
+        return counter.labels(**labels) if labels else counter
+
+
+def _series_of(name: str) -> tuple[str, Mapping[str, str]]:
+    if name.startswith(REFUSED):
+        return "decisions", {"outcome": "refused", "reason": name.removeprefix(REFUSED)}
+    return ENGINE_COUNTERS[name]
