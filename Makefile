@@ -39,7 +39,7 @@ test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both c
 
 COMPAT := .venv-compat
 
-test-compat: $(VENV)/.ready-to-run $(COMPAT)/.made ## the vendor's own client, unmodified, against `headgate serve`
+test-compat: $(VENV)/.ready-to-develop $(COMPAT)/.made ## the vendor's own client, unmodified, against `headgate serve`
 	HEADGATE_TEST_COMMAND=$(VENV)/bin/headgate $(COMPAT)/bin/python -m pytest --confcutdir tests/compat --rootdir tests/compat \
 		-c tests/compat/pytest.ini tests/compat $(ARGS)
 
