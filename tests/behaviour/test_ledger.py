@@ -6,9 +6,10 @@ import pytest
 
 from behaviour.commerce import CREDITS, SITE, found_shop, give
 from behaviour.holding import HOUR_MS, hold
-from behaviour.targets import NOW_MS, Target
+from behaviour.targets import BOTH_EDGES, NOW_MS, Target
 from behaviour.world import ACME, TOKENS, found_chain
 from headgate import AsyncHeadgate, LedgerEntry, LedgerEvent, NotFound, ReservationStatus
+from headgate.holds import LISTED_MAX
 
 Told = tuple[LedgerEvent, int, float, float]
 
@@ -130,13 +131,16 @@ async def test_reservations_are_listed_as_they_stand_now(target: Target) -> None
     assert await engine.reservations.list(ACME, currency=CREDITS) == []
 
 
+@pytest.mark.parametrize("target", BOTH_EDGES, indirect=True)
 async def test_more_reservations_than_one_page_has_are_listed_each_once(target: Target) -> None:
     engine = target.engine
     await found_chain(engine)
-    ids = [f"job-{place:04}" for place in range(700)]
+    ids = [f"job-{place:04}" for place in range(LISTED_MAX + 40)]
     for id in ids:
         await hold(engine, 1, id=id)
+    target.scripts_sent()
     assert sorted(each.id for each in await engine.reservations.list(ACME)) == ids
+    assert target.scripts_sent().count("find_holds") > 1
 
 
 async def test_what_ended_a_day_ago_is_told_no_more_once_its_record_went(target: Target) -> None:

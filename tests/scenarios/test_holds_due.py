@@ -78,13 +78,26 @@ def test_ten_thousand_holds_of_killed_clients_are_freed_in_a_bounded_number_of_c
     assert consume(other, MANY, **USER)
     rounds = MANY // FREED_MAX + 1
     assert between.calls.count("free") == between.calls.count("find_due") == rounds
-    assert between.calls.count("consume") == 2
-    assert len(between.calls) <= 2 * rounds + 10
+    assert between.calls.count("consume") == 5, "asked again after 1, 4, 16 and all other calls that free"
+    assert len(between.calls) <= 2 * rounds + 13
     assert stands(place, *numbers) == [(MANY, 0)] * 4
     assert kept(place) == (MANY, 0, MANY, 1, False)
     clock.advance(DAY_MS)
     assert other.reservations.sweep() == 0
     assert kept(place) == NOTHING_KEPT
+
+
+def test_who_needs_little_waits_for_few_holds_to_be_freed(place: Place, clock: ManualClock) -> None:
+    engine = place.open(clock)
+    numbers = furnish_chain(engine, budgets=MANY)
+    leave_behind(place, engine, numbers, due_ms=clock.now_ms)
+    between = Between(place.transport(clock), lambda call, send_on: send_on())
+    other = place.engine_over(between, clock)
+    assert consume(other, FREED_MAX, **USER)
+    assert between.calls.count("free") == between.calls.count("find_due") == 1
+    assert not consume(other, MANY, **USER), "what was used is used"
+    assert consume(other, MANY - FREED_MAX, **USER), "and all the rest is there"
+    assert stands(place, *numbers) == [(MANY, 0)] * 4
 
 
 def test_ten_thousand_holds_of_killed_clients_are_freed_within_the_deadline_of_one_call(

@@ -136,9 +136,10 @@ def test_a_call_that_the_server_ran_too_late_is_sent_again(
 
 @pytest.mark.parametrize("call", [WRITE, READ])
 def test_at_the_deadline_it_is_unavailable_with_the_last_reason(
-    dispatcher: Dispatcher, monotonic: Steady, call: Call
+    dispatcher: Dispatcher, monotonic: Steady, metrics: Metrics, call: Call
 ) -> None:
     error, steps = deliver(dispatcher, monotonic, call, lambda _: NotRun("connection refused"))
+    assert metrics.resent == sends(steps) - 1
     assert isinstance(error, Unavailable)
     assert str(error) == f"{call.script} had no answer within its deadline: connection refused"
     pauses = [step.milliseconds for step in steps if isinstance(step, Pause)]

@@ -118,8 +118,10 @@ class Dispatcher:
     def deliver(self, call: Call, deadline_ms: float) -> Delivery:
         """Deliver one call, and return its reply or raise an error of ours."""
         pause_ms, reason = PAUSE_FIRST_MS, "the deadline passed before it was sent"
-        may_have_run = False
+        was_sent = may_have_run = False
         while monotonic_ms() < deadline_ms:
+            self._metrics.resent += was_sent
+            was_sent = True
             outcome = yield Send(self._stamped(call, deadline_ms), deadline_ms)
             if isinstance(outcome, ScriptFailed):
                 raise self._unknown(call, str(outcome)) if may_have_run else error_of(outcome)
@@ -138,7 +140,6 @@ class Dispatcher:
                     return outcome
                 self._metrics.late += 1
                 reason = "the server ran it after its deadline, and counted nothing"
-            self._metrics.resent += 1
             remaining_ms = deadline_ms - monotonic_ms()
             if remaining_ms > 0:
                 yield Pause(min(pause_ms, remaining_ms))

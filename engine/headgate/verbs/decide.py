@@ -19,7 +19,7 @@ from headgate.prepare import CONSTRAINTS_MAX, PreparedOnce, PreparedRequest
 from headgate.verbs.answers import decision_of, done_before, read_reply
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import Request, prepared_request
-from headgate.verbs.sweeping import sweep_customer
+from headgate.verbs.sweeping import freed_at_most, sweep_customer
 from headgate.wire import Status
 
 
@@ -90,7 +90,7 @@ def consume(state: State, question: Asked) -> Verb[Decision]:
 
 def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[Decision]:
     request = question.request
-    for _ in range(ATTEMPTS_MAX):
+    for attempt in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         denial = denial_without_counters(prepared, question, script)
         if denial is not None:
@@ -103,7 +103,7 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
             require_bound(prepared)
             named = yield from prepared_once(state, request, once)
             reply = yield prepared.ask(script, question.amount, writes=script == "consume", once=named)
-        if (yield from passed_guard(state, request, reply, once)):
+        if (yield from passed_guard(state, request, reply, once, at_most=freed_at_most(attempt))):
             read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
             note_wild_starts(state, read.wild)
             counted = script == "consume"
@@ -177,8 +177,13 @@ def denial_without_counters(prepared: PreparedRequest, question: Asked, script: 
     return None
 
 
-def passed_guard(state: State, request: Request, reply: Any, once: Once | None = None) -> Verb[bool]:
-    """Whether a reply is a verdict. If not, forget what was out of date, so that the next attempt makes it anew."""
+def passed_guard(
+    state: State, request: Request, reply: Any, once: Once | None = None, *, at_most: int | None = None
+) -> Verb[bool]:
+    """Whether a reply is a verdict. If not, forget what was out of date, so that the next attempt makes it anew.
+
+    Where holds are due that a refusal would wait for, free them: all, or so many as may be enough.
+    """
     status = reply[0]
     if status in (Status.GRANTED, Status.REFUSED, Status.DONE, Status.REPEATED):
         return True
@@ -189,7 +194,7 @@ def passed_guard(state: State, request: Request, reply: Any, once: Once | None =
         state.generations[once.hours] = once.generation_at(reply[1])
         return False
     if status == Status.SWEEP_FIRST:
-        state.metrics.holds_freed += yield from sweep_customer(state, request.customer)
+        state.metrics.holds_freed += yield from sweep_customer(state, request.customer, at_most=at_most)
         return False
     if status == Status.BLANK:
         yield from mend_partition(state, request.customer, None)

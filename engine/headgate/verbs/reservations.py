@@ -37,6 +37,7 @@ from headgate.verbs.answers import decision_of, read_reply
 from headgate.verbs.decide import Asked, denial_without_counters, note_wild_starts, passed_guard, require_bound
 from headgate.verbs.environment import ATTEMPTS_MAX, open_environment
 from headgate.verbs.loading import load, prepared_request
+from headgate.verbs.sweeping import freed_at_most
 from headgate.wire import Status
 
 STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIRED})
@@ -123,7 +124,7 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         hold.lasts_ms,
         sorted(hold.metadata.items()),
     )
-    for _ in range(ATTEMPTS_MAX):
+    for attempt in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         keys = yield from _keys(state, request.customer)
         denial = denial_without_counters(prepared, question, "consume")
@@ -154,7 +155,7 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         if reply[0] == Status.REPEATED:
             record = Record.unpack(reply[2])
             return Made(record.reservation(hold.id, request.customer, int(reply[1])), record.details)
-        if (yield from passed_guard(state, request, reply)):
+        if (yield from passed_guard(state, request, reply, at_most=freed_at_most(attempt))):
             if prepared.wallet is None and denial is None:
                 first = 2 + len(prepared.constraints)
                 reply = [*reply[:first], *reply[first + 2 :]]

@@ -8,8 +8,16 @@ from headgate.calls import Verb
 from headgate.verbs.environment import open_environment
 
 
-def sweep_customer(state: State, customer: str, *, records: bool = False) -> Verb[int]:
-    """Free every hold of a customer that is due; return how many this call freed.
+def freed_at_most(attempt: int) -> int:
+    """How many holds a request frees before it is asked again, for the first time, the second, and so on.
+
+    Most requests fit once a few are freed, and none has to wait for thousands.
+    """
+    return holds.FREED_MAX << 2 * attempt
+
+
+def sweep_customer(state: State, customer: str, *, records: bool = False, at_most: int | None = None) -> Verb[int]:
+    """Free every hold of a customer that is due, or the earliest so many; return how many this call freed.
 
     With `records`, also drop all records whose time has passed; without, those that come along. Where nothing is due,
     what says that something was is put right all the same: nobody would be answered otherwise.
@@ -23,7 +31,8 @@ def sweep_customer(state: State, customer: str, *, records: bool = False) -> Ver
         reply = yield call
         freed += int(reply[2])
         most = max(len(due), int(reply[3]) if records else 0)
-        if chosen == len(due) and most < holds.FREED_MAX:
+        is_done = chosen == len(due) and most < holds.FREED_MAX
+        if is_done or (at_most is not None and freed >= at_most):
             return freed
 
 
