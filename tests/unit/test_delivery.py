@@ -211,6 +211,16 @@ def test_the_instant_is_never_later_than_the_callers_deadline_on_the_servers_clo
     assert clock.not_after(b"another node's catalog", 140) == NEVER
 
 
+def test_what_is_known_of_a_clock_is_known_of_a_whole_partition() -> None:
+    clock = ServerClock()
+    clock.observe(b"hg:{production/7}:catalog", 50_000, 100)
+    for customer in range(100):
+        clock.observe(b"hg:{production/7}:cus-%d:usage" % customer, 50_000, 100)
+    assert clock.not_after(b"hg:{production/7}:cus-new:usage", 140) == 50_040
+    assert clock.not_after(b"hg:{production/8}:cus-new:usage", 140) == NEVER
+    assert len(clock._seen) == 1
+
+
 def test_a_simulated_environment_is_told_the_manual_clocks_instant_and_waits_for_ever(
     monotonic: Steady, metrics: Metrics
 ) -> None:

@@ -185,7 +185,7 @@ class AsyncHeadgate:
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
         hold = reservations.hold_of(id, expires_in, metadata)
-        return Reserving(self, reservations.reserve(self._state, question, hold))
+        return Reserving(self, lambda: reservations.reserve(self._state, question, hold))
 
     async def report(
         self,

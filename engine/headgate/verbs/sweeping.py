@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from headgate import holds
 from headgate.cache import State
 from headgate.calls import Verb
+from headgate.errors import HeadgateError, InvalidInput
 from headgate.verbs.environment import open_environment
 
-
-def freed_at_most(attempt: int) -> int:
-    """How many holds a request frees before it is asked again, for the first time, the second, and so on.
-
-    Most requests fit once a few are freed, and none has to wait for thousands.
-    """
-    return holds.FREED_MAX << 2 * attempt
+WAITING_MAX: Final = 5_000
+"""How many customers of a partition are swept at once, at most."""
 
 
 def sweep_customer(state: State, customer: str, *, records: bool = False, at_most: int | None = None) -> Verb[int]:
@@ -36,13 +34,24 @@ def sweep_customer(state: State, customer: str, *, records: bool = False, at_mos
             return freed
 
 
-def sweep(state: State, *, customers_max: int) -> Verb[int]:
-    """Free the holds that are due of customers nobody calls, over all partitions; return how many this call freed."""
+def sweep(state: State, *, customers_max: object) -> Verb[int]:
+    """Free the holds that are due of customers nobody calls, over all partitions; return how many this call freed.
+
+    A customer whose data is damaged does not stand in the way of the others: its error comes when all are swept.
+    """
+    if isinstance(customers_max, bool) or not isinstance(customers_max, int) or not 1 <= customers_max <= WAITING_MAX:
+        raise InvalidInput.of("customers_a_partition", customers_max, f"must be a whole number from 1 to {WAITING_MAX}")
     environment = yield from open_environment(state)
     keyspace = environment.keyspace
-    freed = 0
+    freed, failure = 0, None
     for partition in range(keyspace.partitions):
         reply = yield holds.waiting_call(keyspace, partition, customers_max)
         for customer in reply[2:]:
-            freed += yield from sweep_customer(state, customer.decode(), records=True)
+            try:
+                freed += yield from sweep_customer(state, customer.decode(), records=True)
+            except HeadgateError as error:
+                failure = failure or error
+    if failure is not None:
+        failure.add_note(f"{freed} holds of other customers were freed")
+        raise failure
     return freed
