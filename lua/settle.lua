@@ -3,7 +3,7 @@
 --
 -- What was used counts where the counter still stands in the period of the hold. Of the grants it is taken as they were
 -- held; what is beyond that is overdraft, which the next call pays. A hold that was freed already is settled late: all
--- of it is overdraft.
+-- of it is overdraft. The client then lets the live grants pay, before they expire.
 --
 -- FLAGS  allow-oom
 -- KEYS
@@ -26,7 +26,7 @@
 --   [10] ranks     bytes    the rank of each grant in burn order, by place
 --   [11..] fields  string   the fields of the counters: of the constraints in their order, then of the grants by place
 -- REPLY
---   {status, server_now_ms, record}
+--   {status, server_now_ms, record, owes: 1 where something of it is overdraft now}
 --   8 done, 9 repeated (the same was done before), 10 conflict (another end was), 11 absent, 5 late
 -- ERRORS
 --   (none)
@@ -129,4 +129,4 @@ if owed > 0 then
   call('HSET', usage, overdraft, write_counter(0, sum(stored and struct.unpack('<d', stored, 9) or 0, owed), 0))
 end
 tell_next_due(call, usage, due, partition_due, ended, customer)
-return { DONE, now_ms, record }
+return { DONE, now_ms, record, owed > 0 and 1 or 0 }

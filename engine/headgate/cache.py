@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
@@ -184,7 +184,7 @@ class State:
     """Everything that the verbs of one client share.
 
     `told` is the token that an update said a customer stands at, `generations` the number of the present generation of
-    idempotency keys, by its length in hours.
+    idempotency keys, by its length in hours. `key_retention_hours_of` has the kinds of keys that have one of their own.
     """
 
     environment_name: str
@@ -192,6 +192,7 @@ class State:
     partitions: int | None
     entries_max: int
     key_retention_hours: int = 168
+    key_retention_hours_of: Mapping[str, int] = field(default_factory=dict)
     exactly_once: bool = False
     environment: Environment | None = None
     catalog: Catalog | None = None

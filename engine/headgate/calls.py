@@ -16,6 +16,10 @@ Reply = Any
 """What a script answers: a list whose first element is its status."""
 
 
+class Resent(list[Any]):
+    """A reply to a call whose first reply was lost: what was carried out may have been so by an earlier sending."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a script. All keys are of one partition, so it is one slot of a cluster.

@@ -14,7 +14,7 @@ HeadgateError                      every error of this package; has a `code`
 ├── EnvironmentMismatch            the environment is of another layout or clock than this client was told
 ├── Unavailable                    no answer could be had, and certainly nothing was counted
 │   └── EnvironmentNotReady        nothing was ever written there, or a server lost its data
-├── OutcomeUnknown                 a write was sent and its reply never came: it may or may not have been counted
+├── OutcomeUnknown                 a write was sent and its reply never came: it was carried out once or not at all
 └── EmbeddedServerFailed           the embedded server could not be found, started or reached
 """
 
@@ -165,7 +165,13 @@ class EnvironmentNotReady(Unavailable):
 
 
 class OutcomeUnknown(HeadgateError):
-    """A write was sent and its reply never came: it was counted once, or not at all; a key would tell."""
+    """A write was sent and its reply never came: it was carried out once, or not at all.
+
+    A consume or a report under an idempotency key is sent again until the deadline, and so is what makes, extends or
+    ends a reservation: for these it means that the deadline passed without an answer (or that the server then refused).
+    Ask again, with the same key or id, and you are told. Any other write is not sent again: not a consume or a report
+    without a key, which may count twice if you repeat it, and not a change of configuration, which you may repeat.
+    """
 
     code = "OutcomeUnknown"
 

@@ -72,8 +72,8 @@ def _of_reservation(reservation: Reservation, held: float, set_aside: tuple[Char
     yield entry(LedgerEvent.RESERVED, reservation.reserved_at_ms, held)
     if reservation.ended_at_ms is None:
         return
-    is_late = reservation.ended_at_ms > reservation.expires_at_ms
-    if is_late or reservation.status is ReservationStatus.EXPIRED:
+    is_late = reservation.ended_at_ms >= reservation.expires_at_ms
+    if is_late:
         yield entry(LedgerEvent.RESERVATION_EXPIRED, reservation.expires_at_ms, held, held)
     rest = 0.0 if is_late else max(add(held, -settled), 0.0)
     if reservation.status is ReservationStatus.SETTLED:

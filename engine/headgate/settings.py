@@ -25,6 +25,12 @@ class Settings(Strict):
     key_retention_hours: int = Field(
         default=168, ge=1, le=8_760, description="for which an idempotency key is known; the same for all instances"
     )
+    consume_key_retention_hours: int | None = Field(
+        default=None, ge=1, le=8_760, description="the same for the keys of consumes alone, where it differs"
+    )
+    report_key_retention_hours: int | None = Field(
+        default=None, ge=1, le=8_760, description="the same for the keys of reports alone, where it differs"
+    )
     exactly_once: bool = Field(
         default=False, description="whether consume and report make a key of their own where none is given"
     )

@@ -19,7 +19,7 @@ from behaviour.commerce import (
     in_days,
     refused,
 )
-from behaviour.targets import NOW_MS, Target
+from behaviour.targets import BOTH_EDGES, NOW_MS, Target
 from behaviour.world import ACME
 from headgate import AsyncHeadgate, Conflict, Grant, GrantKind, NotFound
 
@@ -244,16 +244,21 @@ async def test_what_recurs_counts_as_one_grant_for_each_cadence(target: Target) 
     assert (await refused(target, give(engine)))[0] == "grant.currency"
 
 
+@pytest.mark.parametrize("target", BOTH_EDGES, indirect=True)
 async def test_ended_grants_beyond_128_are_kept_apart_and_stay_in_the_ledger(target: Target) -> None:
-    engine = target.engine
+    engine, clock = target.engine, target.clock
     await found_shop(engine)
     await engine.customers.put_resource(ACME, SITE)
     for resource in (None, SITE):
-        for index in range(128):
-            await give(engine, 2, id=f"g-{index}", resource=resource)
+        await give(engine, 2, id="g-0", resource=resource)
+        await spend(engine, 1, resource=resource)
+        clock.advance(1)
+        await engine.credits.void(ACME, "g-0", currency=CREDITS, resource=resource)
+        for index in range(1, 128):
+            await give(engine, 2, id=f"g-{index}", resource=resource, expires_at_ms=clock.now_ms + 1)
             await spend(engine, 1, resource=resource)
-            target.clock.advance(1)
-            await engine.credits.void(ACME, f"g-{index}", currency=CREDITS, resource=resource)
+            clock.advance(1)
+        assert not any(field.startswith(f"ended-grant:{CREDITS}:{resource or 'g'}") for field in fields_written(target))
         await give(engine, 2, id="last", resource=resource)
     apart = {field for field in fields_written(target) if field.startswith("ended-grant:")}
     assert apart == {f"ended-grant:{CREDITS}:{resource}g-0" for resource in ("", f"{SITE}:")}
@@ -262,7 +267,8 @@ async def test_ended_grants_beyond_128_are_kept_apart_and_stay_in_the_ledger(tar
     for resource in (None, SITE):
         grants = await engine.credits.grants(ACME, currency=CREDITS, resource=resource)
         assert [each.id for each in grants] == [*(f"g-{index}" for index in range(128)), "last"]
-        assert [(each.consumed, each.voided) for each in grants] == [(1, 1)] * 128 + [(0, 0)]
+        became = [(each.consumed, each.voided, each.expired) for each in grants]
+        assert became == [(1, 1, 0), *[(1, 0, 1)] * 127, (0, 0, 0)]
         assert (await give(engine, 2, id="g-0", resource=resource)).voided_at_ms is not None
         await engine.credits.void(ACME, "g-0", currency=CREDITS, resource=resource)
         with pytest.raises(Conflict):
@@ -270,6 +276,7 @@ async def test_ended_grants_beyond_128_are_kept_apart_and_stay_in_the_ledger(tar
     assert target.dump() == before
 
 
+@pytest.mark.parametrize("target", BOTH_EDGES, indirect=True)
 async def test_an_expired_grant_that_is_kept_apart_can_still_be_voided(target: Target) -> None:
     engine = target.engine
     await found_shop(engine)

@@ -419,16 +419,16 @@ async def test_a_key_of_every_generation_is_found_where_the_request_would_be_den
     assert (await consume(target.engine)).reason is DeniedReason.CUSTOMER_IS_ARCHIVED
 
 
-async def test_a_retention_of_ones_own_is_kept(target: Target) -> None:
-    hours = 24
-    engine = target.open(key_retention_hours=hours)
+async def test_each_kind_of_key_may_have_a_retention_of_its_own(target: Target) -> None:
+    engine = target.open(key_retention_hours=24, consume_key_retention_hours=48)
     await found(engine)
-    first_ms = (NOW_MS // (hours * HOUR_MS)) * hours * HOUR_MS
     assert not (await report(engine)).repeated
-    target.clock.set(first_ms + 2 * hours * HOUR_MS - 1)
+    assert not (await consume(engine)).repeated
+    target.clock.set(NOW_MS // (24 * HOUR_MS) * 24 * HOUR_MS + 48 * HOUR_MS - 1)
     assert (await report(engine)).repeated
     target.clock.advance(1)
     assert not (await report(engine)).repeated
+    assert (await consume(engine)).repeated
 
 
 async def test_k14_instances_with_other_retentions_do_not_know_each_others_keys(target: Target) -> None:

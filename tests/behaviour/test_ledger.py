@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from behaviour.commerce import CREDITS, SITE, found_shop, give
 from behaviour.holding import HOUR_MS, hold
-from behaviour.targets import NOW_MS, Target
+from behaviour.targets import BOTH_EDGES, NOW_MS, Target
 from behaviour.world import ACME, TOKENS, found_chain
-from headgate import AsyncHeadgate, LedgerEntry, LedgerEvent, NotFound, ReservationStatus
+from headgate import AsyncHeadgate, InvalidInput, LedgerEntry, LedgerEvent, NotFound, ReservationStatus
+from headgate.holds import LISTED_MAX
 
 Told = tuple[LedgerEvent, int, float, float]
 
@@ -130,13 +133,16 @@ async def test_reservations_are_listed_as_they_stand_now(target: Target) -> None
     assert await engine.reservations.list(ACME, currency=CREDITS) == []
 
 
+@pytest.mark.parametrize("target", BOTH_EDGES, indirect=True)
 async def test_more_reservations_than_one_page_has_are_listed_each_once(target: Target) -> None:
     engine = target.engine
     await found_chain(engine)
-    ids = [f"job-{place:04}" for place in range(700)]
+    ids = [f"job-{place:04}" for place in range(LISTED_MAX + 40)]
     for id in ids:
         await hold(engine, 1, id=id)
+    target.scripts_sent()
     assert sorted(each.id for each in await engine.reservations.list(ACME)) == ids
+    assert target.scripts_sent().count("find_holds") > 1
 
 
 async def test_what_ended_a_day_ago_is_told_no_more_once_its_record_went(target: Target) -> None:
@@ -157,3 +163,32 @@ async def test_whoever_is_not_there_has_no_ledger(target: Target) -> None:
         await target.engine.credits.ledger("nobody", currency=CREDITS)
     with pytest.raises(NotFound, match="no-such"):
         await target.engine.credits.ledger(ACME, currency="no-such")
+
+
+@pytest.mark.parametrize("status", ["OPEN", 1, "nonsense", ReservationStatus.REFUSED])
+async def test_a_status_that_is_none_is_refused(target: Target, status: object) -> None:
+    await found_chain(target.engine)
+    with pytest.raises(InvalidInput, match="status"):
+        await target.engine.reservations.list(ACME, status=status)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("customers", [0, -1, 1.5, "x", None, True, 5_001])
+async def test_a_number_of_customers_that_is_none_is_refused(target: Target, customers: Any) -> None:
+    with pytest.raises(InvalidInput, match="customers_a_partition"):
+        await target.engine.reservations.sweep(customers_a_partition=customers)
+
+
+async def test_a_settle_in_the_millisecond_of_the_expiry_comes_after_it(target: Target) -> None:
+    engine, clock = target.engine, target.clock
+    await found_shop(engine)
+    await give(engine, 100, id="grant")
+    await engine.reserve(ACME, currency=CREDITS, amount=35, id="job", expires_in=60)
+    clock.advance(60_000)
+    await engine.reservations.sweep()
+    await engine.reservations.settle(ACME, "job", 0)
+    assert [(event, returned) for event, _, _, returned in await told(engine)] == [
+        (LedgerEvent.GRANTED, 0),
+        (LedgerEvent.RESERVED, 0),
+        (LedgerEvent.RESERVATION_EXPIRED, 35),
+        (LedgerEvent.SETTLED, 0),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from headgate import (
     InvalidInput,
     ManualClock,
     NotFound,
+    OutcomeUnknown,
     OutOfRange,
     ReservationStatus,
     Unavailable,
@@ -48,6 +50,72 @@ async def test_leaving_the_block_gives_all_of_it_back(engine: AsyncHeadgate) -> 
         assert await numbers(engine) == everywhere(0, 75)
     assert made.reservation.status is ReservationStatus.RELEASED
     assert await numbers(engine) == everywhere(0, 0)
+
+
+@pytest.mark.parametrize("error", [None, Stop()])
+@pytest.mark.parametrize("ends", ["settle", "release"])
+async def test_an_end_that_may_not_have_come_about_is_asked_for_again_when_the_block_is_left(
+    target: Target, engine: AsyncHeadgate, ends: str, error: BaseException | None
+) -> None:
+    def cut() -> None:
+        raise OutcomeUnknown("its reply never came")
+
+    await found_chain(engine)
+    with contextlib.suppress(Stop):
+        async with hold(engine, 75, id="job") as made:
+            made.count(5)
+            target.before("settle", cut)
+            with pytest.raises(OutcomeUnknown):
+                await (made.settle(60) if ends == "settle" else made.release())
+            if error is not None:
+                raise error
+    assert await numbers(engine) == everywhere(60 if ends == "settle" else 0, 0)
+    assert await status(engine, "job") is ReservationStatus["SETTLED" if ends == "settle" else "RELEASED"]
+
+
+async def test_an_end_that_is_there_already_is_not_asked_for_again(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    async with hold(engine, 75, id="job") as made:
+        await engine.reservations.settle(ACME, "job", 10)
+        with pytest.raises(Conflict):
+            await made.settle(60)
+    assert await numbers(engine) == everywhere(10, 0)
+
+
+async def test_who_repeats_an_id_ends_nothing_of_who_made_it_by_leaving(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    first = await hold(engine, 75, id="job")
+    async with hold(engine, 75, id="job") as second:
+        assert second
+    with pytest.raises(Stop):
+        await leave(hold(engine, 75, id="job"), Stop())
+    assert await numbers(engine) == everywhere(0, 75)
+    await first.settle(33)
+    assert await numbers(engine) == everywhere(33, 0)
+
+
+async def test_who_repeats_an_id_and_counts_settles_what_was_counted(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    await hold(engine, 75, id="job")
+    async with hold(engine, 75, id="job") as second:
+        second.count(20)
+    assert await numbers(engine) == everywhere(20, 0)
+
+
+async def test_nothing_is_counted_any_more_after_the_end(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    async with hold(engine, 75) as made:
+        await made.settle(10)
+        with pytest.raises(Conflict, match="settled or released already"):
+            made.count(5)
+
+
+async def test_an_extension_without_a_span_lasts_as_long_as_at_first(target: Target, engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    made = await hold(engine, 75, expires_in=90)
+    target.clock.advance(60_000)
+    extended = await made.extend()
+    assert extended.expires_at_ms == target.clock.now_ms + 90_000
 
 
 async def test_what_was_settled_in_the_block_stays_settled(engine: AsyncHeadgate) -> None:
@@ -258,6 +326,59 @@ async def test_a_task_that_is_canceled_while_it_repeats_a_request_takes_nothing_
     target.before("reserve", task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert await numbers(engine) == everywhere(0, 75)
+
+
+def cancel_all(but: set[asyncio.Task[Any]]) -> None:
+    """Cancel every task, as the end of a loop does, but those that run the test."""
+    for task in asyncio.all_tasks() - but:
+        task.cancel()
+
+
+@ASYNC_ONLY
+@pytest.mark.parametrize("counted", [None, 10])
+async def test_a_loop_that_cancels_every_task_leaves_nothing_held_and_loses_nothing(
+    target: Target, engine: AsyncHeadgate, counted: int | None
+) -> None:
+    await found_chain(engine)
+    of_the_test = asyncio.all_tasks()
+    inside = asyncio.Event()
+
+    async def work() -> None:
+        async with hold(engine, 75) as made:
+            if counted is not None:
+                made.count(counted)
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work())
+    await inside.wait()
+    target.before("settle", lambda: cancel_all(of_the_test))
+    cancel_all(of_the_test)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await numbers(engine) == everywhere(counted or 0, 0)
+
+
+@ASYNC_ONLY
+async def test_a_loop_that_cancels_every_task_while_one_reserves_leaves_nothing_held(
+    target: Target, engine: AsyncHeadgate
+) -> None:
+    await found_chain(engine)
+    of_the_test = asyncio.all_tasks()
+    task: asyncio.Task[Any] = asyncio.ensure_future(_waited_for(engine, None))
+    target.before("reserve", lambda: cancel_all(of_the_test))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await numbers(engine) == everywhere(0, 0)
+
+
+@ASYNC_ONLY
+async def test_a_reservation_may_be_awaited_more_than_once(engine: AsyncHeadgate) -> None:
+    await found_chain(engine)
+    reserving = hold(engine, 75)
+    first, second = await reserving, await reserving
+    assert first is second
     assert await numbers(engine) == everywhere(0, 75)
 
 

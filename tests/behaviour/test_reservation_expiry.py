@@ -12,6 +12,7 @@ from behaviour.holding import ANN, HOUR_MS, everywhere, hold, numbers, status
 from behaviour.targets import NOW_MS, Target
 from behaviour.world import ACME, TOKENS, ask, count, found_chain, spend
 from headgate import AsyncHeadgate, Conflict, InvalidInput, ManualClock, NotFound, ReservationStatus
+from headgate.holds import FREED_MAX
 
 
 async def test_what_has_expired_is_given_to_whoever_would_be_refused_because_of_it(
@@ -188,14 +189,14 @@ async def test_a_sweep_of_an_environment_without_holds_frees_nothing(engine: Asy
 async def test_more_holds_than_one_call_frees_are_all_freed(
     target: Target, engine: AsyncHeadgate, clock: ManualClock
 ) -> None:
-    await found_chain(engine, team=300)
-    for _ in range(300):
+    await found_chain(engine, team=FREED_MAX + 1)
+    for _ in range(FREED_MAX + 1):
         assert await hold(engine, 1, expires_in=60)
     clock.advance(60_000)
     target.scripts_sent()
-    assert await spend(engine, 300, **ANN)
+    assert await spend(engine, FREED_MAX + 1, **ANN)
     assert target.scripts_sent().count("free") == 2
-    assert await numbers(engine) == everywhere(300, 0)
+    assert await numbers(engine) == everywhere(FREED_MAX + 1, 0)
 
 
 # What is kept of a reservation, and for how long.
@@ -232,14 +233,16 @@ async def test_nothing_is_left_when_all_holds_have_ended_and_their_records_went(
 ) -> None:
     await found_chain(engine)
     before = target.dump().keys()
-    for number in range(600):
+    for number in range(FREED_MAX + 1):
         made = await hold(engine, 1, id=f"job-{number}")
-        if number % 3:
+        if number < 60:
             await made.release()
     clock.advance(HOUR_MS)
-    assert await engine.reservations.sweep() == 200
+    assert await engine.reservations.sweep() == FREED_MAX + 1 - 60
     clock.advance(DAY_MS)
+    target.scripts_sent()
     await engine.reservations.sweep()
+    assert target.scripts_sent().count("free") == 2
     assert {key for key in target.dump() if b":usage:" not in key} == {key for key in before if b":usage:" not in key}
 
 

@@ -65,7 +65,8 @@ async def test_a_block_whose_reservation_was_refused_ends_nothing(target: Target
     before = target.dump()
     async with hold(engine, 11) as refused:
         assert not refused
-        refused.count(5)
+        with pytest.raises(LimitReached):
+            refused.count(5)
     assert target.dump() == before
 
 
@@ -404,7 +405,10 @@ async def test_a_request_that_is_repeated_after_its_end_says_how_it_ended_and_ho
     assert (await settled.settle(30)).settled == 30
     for id in ("job-1", "job-2"):
         async with hold(engine, 75, id=id) as again:
-            assert again
+            assert not again, "nothing is held"
+            for use in (again.require, lambda again=again: again.count(5)):
+                with pytest.raises(Conflict, match="another id"):
+                    use()
     assert target.dump() == before
 
 

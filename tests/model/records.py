@@ -18,7 +18,7 @@ class Counter:
 class Slot:
     """The place of one counter, and what is held there. It is itself under every copy of a configuration.
 
-    `into` has what was ever counted, by the start of the period that it was counted in.
+    `into` has what was ever counted, by the start of the period that it was counted in, since that last began.
     """
 
     __slots__ = ("counter", "held", "into")

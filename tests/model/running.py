@@ -36,13 +36,18 @@ def run(
     if given:
         number = int(given)
     elif number is None:
-        number = random.SystemRandom().getrandbits(32)
+        number = new_seed()
     budget = _budget(examples, steps, shrink=shrink or given is not None)
     try:
         run_state_machine_as_test(seed(number)(machine_for(machine, target)), settings=budget)
     except BaseException as error:
         error.add_note(f"{SEED_VARIABLE}={number} has this run again, with {target.name}, and looks for a shorter one")
         raise
+
+
+def new_seed() -> int:
+    """A seed that nobody saw."""
+    return random.SystemRandom().getrandbits(32)
 
 
 def notices(
@@ -67,7 +72,6 @@ def _budget(examples: int, steps: int, *, shrink: bool) -> settings:
     return settings(
         max_examples=examples,
         stateful_step_count=steps,
-        deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         report_multiple_bugs=False,

@@ -169,7 +169,6 @@ def hold(target: Target, start_ms: int, catalog: Mapping[str, Any], places: list
 def test_the_engine_says_what_the_model_says_at_any_instant(target: Target, examples: int) -> None:
     budget = settings(
         max_examples=examples,
-        deadline=None,
         database=None,
         phases=[Phase.generate],
         report_multiple_bugs=False,

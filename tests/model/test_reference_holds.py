@@ -214,9 +214,9 @@ def test_a_sweep_forgets_what_ended_a_day_ago() -> None:
 
 @pytest.mark.parametrize(
     ("used", "of_grants", "owed"),
-    [(0, (0, 0, 0), 0), (4, (4, 0, 0), 0), (25, (10, 15, 0), 0), (31, (10, 15, 0), 6)],
+    [(0, (0, 0, 0), 0), (4, (4, 0, 0), 0), (25, (10, 15, 0), 0), (31, (10, 20, 1), 0), (64, (10, 20, 30), 4)],
 )
-def test_credits_are_paid_with_what_was_held_in_burn_order_and_the_rest_is_owed(
+def test_credits_are_paid_with_what_was_held_then_out_of_live_grants_and_the_rest_is_owed(
     used: int, of_grants: tuple[float, ...], owed: float
 ) -> None:
     model = office()
@@ -227,11 +227,9 @@ def test_credits_are_paid_with_what_was_held_in_burn_order_and_the_rest_is_owed(
     settle(model, used)
     assert list(consumed(model).values()) == [(each, 0) for each in of_grants]
     assert purse(model) == (60 - used, 0, owed)
-    model.consume(ACME, currency=CREDITS, amount=0)
-    assert purse(model) == (60 - used, 0, 0)
 
 
-def test_a_late_settle_is_owed_and_a_voided_grant_pays_what_was_held_of_it() -> None:
+def test_a_late_settle_is_paid_by_live_grants_and_a_voided_one_pays_what_was_held_of_it() -> None:
     model = office()
     give(model, 10, 20)
     hold(model, 15, currency=CREDITS)
@@ -243,7 +241,7 @@ def test_a_late_settle_is_owed_and_a_voided_grant_pays_what_was_held_of_it() -> 
     model.now_ms += MINUTE_MS
     model.sweep()
     settle(model, 5, "late")
-    assert (consumed(model)["g1"], purse(model)) == ((0, 0), (15, 0, 5))
+    assert (consumed(model)["g1"], purse(model)) == ((5, 0), (15, 0, 0))
 
 
 def test_units_are_held_on_counters_and_their_credits_at_the_rate_of_then() -> None:

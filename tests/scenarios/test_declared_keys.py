@@ -57,6 +57,7 @@ def test_every_script_touches_declared_keys_only(place: Place, guarded: RedisTra
     assert engine.consume(CUSTOMER, currency="credits", amount=150, **team).granted
     engine.report(CUSTOMER, currency="credits", value=100, **team)
     hold_and_end(place, engine, user)
+    assert engine.reservations.list(CUSTOMER)
     engine.consume(CUSTOMER, feature=FEATURE, dimensions=user, idempotency_key="first")
     engine.report(CUSTOMER, currency="credits", value=1, idempotency_key="second")
     engine.consume("cus-none", feature=FEATURE, idempotency_key="third")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headgate import Conflict
+from headgate import Conflict, Unavailable
 from headgate.clock import ManualClock
 from headgate.holds import FREED_MAX
 from headgate.model.reservation import ReservationStatus
@@ -25,7 +25,20 @@ from scenarios.holding import (
     pay_by_use,
     stands,
 )
-from scenarios.setting import CALM, CUSTOMER, DAY_MS, Between, ByHand, Engine, Place, check, consume, furnish, send
+from scenarios.setting import (
+    CALM,
+    CUSTOMER,
+    DAY_MS,
+    FEATURE,
+    Between,
+    ByHand,
+    Engine,
+    Place,
+    check,
+    consume,
+    furnish,
+    send,
+)
 
 MANY = 10_000
 
@@ -78,13 +91,26 @@ def test_ten_thousand_holds_of_killed_clients_are_freed_in_a_bounded_number_of_c
     assert consume(other, MANY, **USER)
     rounds = MANY // FREED_MAX + 1
     assert between.calls.count("free") == between.calls.count("find_due") == rounds
-    assert between.calls.count("consume") == 2
-    assert len(between.calls) <= 2 * rounds + 10
+    assert between.calls.count("consume") == 5, "asked again after 1, 4, 16 and all other calls that free"
+    assert len(between.calls) <= 2 * rounds + 13
     assert stands(place, *numbers) == [(MANY, 0)] * 4
     assert kept(place) == (MANY, 0, MANY, 1, False)
     clock.advance(DAY_MS)
     assert other.reservations.sweep() == 0
     assert kept(place) == NOTHING_KEPT
+
+
+def test_who_needs_little_waits_for_few_holds_to_be_freed(place: Place, clock: ManualClock) -> None:
+    engine = place.open(clock)
+    numbers = furnish_chain(engine, budgets=MANY)
+    leave_behind(place, engine, numbers, due_ms=clock.now_ms)
+    between = Between(place.transport(clock), lambda call, send_on: send_on())
+    other = place.engine_over(between, clock)
+    assert consume(other, FREED_MAX, **USER)
+    assert between.calls.count("free") == between.calls.count("find_due") == 1
+    assert not consume(other, MANY, **USER), "what was used is used"
+    assert consume(other, MANY - FREED_MAX, **USER), "and all the rest is there"
+    assert stands(place, *numbers) == [(MANY, 0)] * 4
 
 
 def test_ten_thousand_holds_of_killed_clients_are_freed_within_the_deadline_of_one_call(
@@ -276,8 +302,8 @@ def test_a_hold_that_was_freed_is_settled_late_in_full_and_once(place: Place, cl
     assert engine.reservations.sweep() == 1
     for _ in range(2):
         assert made.settle(15).settled == 15
-    assert stands(place, *numbers, *grants) == [(15, 30)] * 4 + [(0, 60)]
-    assert overdraft(place) == 30
+    assert stands(place, *numbers, *grants) == [(15, 30)] * 4 + [(30, 60)]
+    assert overdraft(place) == 0
     assert engine.credits.wallet(CUSTOMER, currency=CREDITS).balance == 10
     other.release()
     clock.advance(DAY_MS - 1)
@@ -349,3 +375,24 @@ def test_holds_in_more_counters_than_one_call_may_name_are_freed_by_several(plac
     assert between.calls.count("free") == 2
     for coin in coins:
         assert engine.credits.wallet(CUSTOMER, currency=coin).balance == 600
+
+
+def test_a_customer_whose_data_is_damaged_does_not_stand_in_the_way_of_the_others(
+    place: Place, clock: ManualClock
+) -> None:
+    engine = place.open(clock)
+    furnish(engine, limit=100)
+    entitled = {"feature": FEATURE, "usage_limit": 100}
+    others = [f"cus-{number}" for number in range(5)]
+    for customer in others:
+        engine.customers.put(customer)
+        engine.customers.grant_entitlement(customer, entitled)
+    for customer in (CUSTOMER, *others):
+        engine.reserve(customer, feature=FEATURE, amount=10, expires_in=60)
+        clock.advance(1)
+    place.raw.set(place.keys.ended, "damaged")
+    clock.advance(60_000)
+    with pytest.raises(Unavailable) as told:
+        engine.reservations.sweep()
+    assert "5 holds of other customers were freed" in told.value.__notes__
+    assert [engine.reservations.list(each)[0].status.name for each in others] == ["EXPIRED"] * 5

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from programs import load_program
 
 ROOT = Path(__file__).parents[2]
 
 
-def load_module() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("headgate_mutants", ROOT / "loadtests" / "mutants.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    sys.path.insert(0, str(ROOT / "loadtests"))
-    try:
-        specification.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
-
-mutants = load_module()
+mutants = load_program("mutants")
 
 
 @pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)

@@ -136,9 +136,10 @@ def test_a_call_that_the_server_ran_too_late_is_sent_again(
 
 @pytest.mark.parametrize("call", [WRITE, READ])
 def test_at_the_deadline_it_is_unavailable_with_the_last_reason(
-    dispatcher: Dispatcher, monotonic: Steady, call: Call
+    dispatcher: Dispatcher, monotonic: Steady, metrics: Metrics, call: Call
 ) -> None:
     error, steps = deliver(dispatcher, monotonic, call, lambda _: NotRun("connection refused"))
+    assert metrics.resent == sends(steps) - 1
     assert isinstance(error, Unavailable)
     assert str(error) == f"{call.script} had no answer within its deadline: connection refused"
     pauses = [step.milliseconds for step in steps if isinstance(step, Pause)]
@@ -208,6 +209,16 @@ def test_the_instant_is_never_later_than_the_callers_deadline_on_the_servers_clo
     clock.observe(b"catalog", 50_000, 140)
     assert clock.not_after(b"catalog", 140) == 50_000
     assert clock.not_after(b"another node's catalog", 140) == NEVER
+
+
+def test_what_is_known_of_a_clock_is_known_of_a_whole_partition() -> None:
+    clock = ServerClock()
+    clock.observe(b"hg:{production/7}:catalog", 50_000, 100)
+    for customer in range(100):
+        clock.observe(b"hg:{production/7}:cus-%d:usage" % customer, 50_000, 100)
+    assert clock.not_after(b"hg:{production/7}:cus-new:usage", 140) == 50_040
+    assert clock.not_after(b"hg:{production/8}:cus-new:usage", 140) == NEVER
+    assert len(clock._seen) == 1
 
 
 def test_a_simulated_environment_is_told_the_manual_clocks_instant_and_waits_for_ever(

@@ -27,7 +27,8 @@ KEYS = {
     "usage": (ACME.usage, b"hg:{production/581}:cus-acme:usage", 85),
     "config": (ACME.config, b"hg:{production/581}:cus-acme:config", 85),
     "a bucket": (ACME.bucket(3), b"hg:{production/581}:cus-acme:usage:3", 85),
-    "a bucket of recurring grants": (ACME.bucket("r7"), b"hg:{production/581}:cus-acme:usage:r7", 85),
+    "a bucket of recurring grants": (ACME.bucket("r1"), b"hg:{production/581}:cus-acme:usage:r1", 85),
+    "a bucket of those before the anchor": (ACME.bucket("r-1"), b"hg:{production/581}:cus-acme:usage:r-1", 85),
     "holds": (ACME.holds, b"hg:{production/581}:cus-acme:holds", 85),
     "open holds by expiry": (ACME.due, b"hg:{production/581}:cus-acme:due", 85),
     "ended holds": (ACME.ended, b"hg:{production/581}:cus-acme:ended", 85),
@@ -39,13 +40,37 @@ KEYS = {
 FIELDS = {
     "customer": (keys.CUSTOMER, b"customer"),
     "token": (keys.TOKEN, b"@token"),
+    "resource": (keys.resource_field("site-01"), b"resource:site-01"),
+    "subscriptions": (keys.subscriptions_field(), b"subscriptions"),
+    "subscriptions of a resource": (keys.subscriptions_field("site-01"), b"subscriptions:site-01"),
+    "ended subscriptions": (keys.ENDED_SUBSCRIPTION, b"ended-subscription:"),
+    "ended subscription": (keys.ended_subscription_field("main"), b"ended-subscription:main"),
+    "ended subscription of a resource": (
+        keys.ended_subscription_field("main", "site-01"),
+        b"ended-subscription:site-01:main",
+    ),
+    "wallet": (keys.wallet_field("credits"), b"wallet:credits"),
+    "wallet of a resource": (keys.wallet_field("credits", "site-01"), b"wallet:credits:site-01"),
+    "ended grants": (keys.ENDED_GRANT, b"ended-grant:"),
+    "ended grant": (keys.ended_grant_field("credits", "gift"), b"ended-grant:credits:gift"),
+    "ended grant of a resource": (
+        keys.ended_grant_field("credits", "gift", "site-01"),
+        b"ended-grant:credits:site-01:gift",
+    ),
     "entitlement": (keys.entitlement_field("feature-seats"), b"entitlement:feature-seats"),
     "entity": (keys.entity_field("team-eng"), b"entity:team-eng"),
     "assignments": (
         keys.assignments_field("team-eng", keys.feature_capability("feature-seats")),
         b"assignments:team-eng:feature:feature-seats",
     ),
+    "assignments for credits": (
+        keys.assignments_field("team-eng", keys.currency_capability("credits")),
+        b"assignments:team-eng:currency:credits",
+    ),
     "feature": (keys.catalog_field("feature", "feature-seats"), b"feature:feature-seats"),
+    "currency": (keys.catalog_field("currency", "credits"), b"currency:credits"),
+    "plan": (keys.catalog_field("plan", "pro"), b"plan:pro"),
+    "add-on": (keys.catalog_field("addon", "more"), b"addon:more"),
     "entity type": (keys.catalog_field("entity-type", "team"), b"entity-type:team"),
 }
 # What the names of a partition's own keys begin with is an id, too.
@@ -76,15 +101,37 @@ def test_a_customer_keeps_its_partition(customer: str, of_4: int, of_1024: int) 
 
 
 @pytest.mark.parametrize(
-    ("feature", "resource", "field"),
+    ("capability", "resource", "field"),
     [
-        ("feature-ai-tokens", "", "557e80c267a0"),
-        ("feature-seats", "", "93dce495c6ca"),
-        ("feature-seats", "site-01", "806838ef8fc4"),
+        (keys.feature_capability("feature-ai-tokens"), None, "557e80c267a0"),
+        (keys.feature_capability("feature-seats"), None, "93dce495c6ca"),
+        (keys.feature_capability("feature-seats"), "site-01", "806838ef8fc4"),
+        (keys.currency_capability("credits"), None, "d125276c82e5"),
+        (keys.currency_capability("credits"), "site-01", "20b9992dc14b"),
     ],
 )
-def test_an_account_level_counter_keeps_its_six_bytes(feature: str, resource: str, field: str) -> None:
-    assert keys.account_counter_field(keys.feature_capability(feature), resource).hex() == field
+def test_an_account_level_counter_keeps_its_six_bytes(capability: str, resource: str | None, field: str) -> None:
+    assert keys.account_counter_field(capability, resource).hex() == field
+
+
+@pytest.mark.parametrize(
+    ("ordinal", "resource", "bucket", "field"),
+    [
+        (17, None, "r1", b"1}\xc9\xa5\xd1\xac"),
+        (17, "site-01", "r1", b"Z\xf2\xe6\x1d\xd92"),
+        (-1, None, "r-1", b"$\xa2\xcb\xc1\xa6Q"),
+        (-1, "site-01", "r-1", b"O\xe4\x0c\x1d\x00l"),
+    ],
+)
+def test_a_recurring_grants_counter_keeps_its_place(
+    ordinal: int, resource: str | None, bucket: str, field: bytes
+) -> None:
+    assert keys.recurring_counter_place("p:credits:MONTH", ordinal, resource) == (bucket, field)
+
+
+@pytest.mark.parametrize(("ordinal", "bucket"), [(-17, "r-2"), (-16, "r-1"), (0, "r0"), (15, "r0"), (16, "r1")])
+def test_16_periods_of_recurring_grants_share_a_bucket(ordinal: int, bucket: str) -> None:
+    assert keys.recurring_counter_place("p:credits:MONTH", ordinal)[0] == bucket
 
 
 @pytest.mark.parametrize(

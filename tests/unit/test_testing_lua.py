@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lupa import lua51
 
@@ -58,7 +58,6 @@ def to_table(value: Any) -> Any:
     ],
 )
 @pytest.mark.parametrize("order", ["<", ">"])
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_whole_number_has_the_bytes_that_python_gives_it(
     option: str, python_option: str, least: int, most: int, order: str, data: st.DataObject
@@ -70,7 +69,6 @@ def test_a_whole_number_has_the_bytes_that_python_gives_it(
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@settings(deadline=None)
 @given(number=st.floats(allow_nan=False))
 def test_a_double_keeps_every_bit(order: str, number: float) -> None:
     packed = lua("return struct.pack(...)", f"{order}d".encode(), number)
@@ -80,7 +78,6 @@ def test_a_double_keeps_every_bit(order: str, number: float) -> None:
     assert lua(there_and_back, f"{order}d".encode(), packed) == packed
 
 
-@settings(deadline=None)
 @given(number=st.floats(allow_nan=False) | st.floats(width=32, allow_nan=False) | st.floats(-1e-37, 1e-37))
 def test_a_float_is_rounded_to_the_nearest_and_to_even_on_a_tie(number: float) -> None:
     try:
@@ -159,7 +156,6 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(document=DOCUMENTS)
 def test_what_python_packs_lua_reads_and_what_lua_packs_python_reads(document: Any) -> None:
     assert from_table(lua("return cmsgpack.unpack(...)", msgpack.packb(document, use_bin_type=False))) == document

@@ -1,4 +1,4 @@
-"""The terminal: `headgate apply`, `check`, `consume`, `report`, `tree`, `replay`, `demo`, `serve`, `api-keys`. It needs the extra `cli`."""
+"""The terminal: `headgate apply`, `check`, `consume`, `report`, `serve`, …; it needs the extra `cli`."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class AsyncHeadgate:
             customer, feature, amount, dimensions, amount_field="amount", currency=currency, resource=resource
         )
         hold = reservations.hold_of(id, expires_in, metadata, expires_at)
-        return Reserving(self, reservations.reserve(self._state, question, hold))
+        return Reserving(self, lambda: reservations.reserve(self._state, question, hold))
 
     async def report(
         self,

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from datetime import timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from headgate.calls import Verb
 from headgate.client.arguments import optional_id
-from headgate.errors import HeadgateError, LimitReached
-from headgate.model.decision import Decision
+from headgate.client.held import Held
+from headgate.errors import Conflict, HeadgateError, NotFound
 from headgate.model.ids import require_id
 from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.verbs import ledgers, reservations, sweeping
 from headgate.verbs.reservations import Made
 
+T = TypeVar("T")
+
 if TYPE_CHECKING:
     from headgate.client.async_client import AsyncHeadgate
 
 
-class AsyncHold:
+class AsyncHold(Held):
     """An amount that is held for you. Settle it with what you used; leaving the `async with` block gives the rest back.
 
     Leaving without having settled releases all of it, also by an exception; what was counted with `count` is settled
@@ -31,35 +33,8 @@ class AsyncHold:
     """
 
     def __init__(self, engine: AsyncHeadgate, made: Made) -> None:
+        super().__init__(made)
         self._engine = engine
-        self._details = made.details
-        self._counted: float | None = None
-        self._ended = made.reservation.status not in reservations.STILL_TO_END
-        self.reservation = made.reservation
-
-    @property
-    def id(self) -> str:
-        """The reservation's id."""
-        return self.reservation.id
-
-    @property
-    def granted(self) -> bool:
-        """Whether the amount is held."""
-        return self.reservation.granted
-
-    @property
-    def decision(self) -> Decision | None:
-        """What was decided, with every number; None where an id that was there already was given again."""
-        return self.reservation.decision
-
-    def __bool__(self) -> bool:
-        return self.granted
-
-    def require(self) -> Self:
-        """Return the hold if it was granted, else raise `LimitReached`."""
-        if not self.granted and self.decision is not None:
-            raise LimitReached(self.decision)
-        return self
 
     async def settle(self, amount: float | Decimal) -> Reservation:
         """Count what was used, and give the rest back. Repeating it changes nothing."""
@@ -69,23 +44,22 @@ class AsyncHold:
         """Give all of it back: nothing was used."""
         return await self._end(0.0, ReservationStatus.RELEASED)
 
-    async def extend(self, expires_in: float | timedelta) -> Reservation:
-        """Let it last for so long (seconds, or a timedelta) from now on."""
-        self.require()
-        place = self.reservation.customer, self.id, reservations.lasts_of(expires_in)
+    async def extend(self, expires_in: float | timedelta | None = None) -> Reservation:
+        """Let it last for so long (seconds, or a timedelta; as long as at first, if it is not given) from now on."""
+        place = self.reservation.customer, self.id, self._lasts(expires_in)
         self.reservation = await self._engine._run(reservations.extend(self._engine._state, *place))
         return self.reservation
 
-    def count(self, amount: float | Decimal) -> float:
-        """Add to what was used so far, as a stream goes on; leaving the block settles the sum. Nothing is sent yet."""
-        self._counted = reservations.counted(self._counted, amount)
-        return self._counted
-
     async def _end(self, amount: float, outcome: ReservationStatus) -> Reservation:
-        self.require()
+        self._require_made()
+        self._asked = self._asked or (amount, outcome)
         place = self.reservation.customer, self.id, self._details, amount, outcome
-        self.reservation = await self._engine._run(reservations.end_known(self._engine._state, *place))
-        self._ended = True
+        try:
+            self.reservation = await self._engine._run(reservations.end_known(self._engine._state, *place))
+        except (Conflict, NotFound):
+            self._has_ended = True
+            raise
+        self._has_ended = True
         return self.reservation
 
     async def __aenter__(self) -> Self:
@@ -94,53 +68,66 @@ class AsyncHold:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._ended:
+        leaving = self._leaving()
+        if leaving is None:
             return
-        ending = asyncio.ensure_future(self.release() if self._counted is None else self.settle(self._counted))
-        canceled = await _until_done(ending)
+        ending, canceled = await _carried_through(lambda: self._end(*leaving))
         # The error that is on its way says more than this one would; what stays held then goes when it expires.
         is_quiet = error is not None or canceled is not None
-        with contextlib.suppress(HeadgateError) if is_quiet else contextlib.nullcontext():
+        with contextlib.suppress(HeadgateError, asyncio.CancelledError) if is_quiet else contextlib.nullcontext():
             ending.result()
         if canceled is not None:
             raise canceled
 
 
-async def _until_done(work: asyncio.Future[Any]) -> asyncio.CancelledError | None:
-    """Wait until something is done, which its deadline bounds, and return the cancellation that came meanwhile.
+async def _carried_through(
+    work: Callable[[], Coroutine[Any, Any, T]],
+) -> tuple[asyncio.Task[T], asyncio.CancelledError | None]:
+    """Do what may be repeated until it is done, which its deadline bounds, and return the cancellation that came.
 
-    A caller who is canceled while a hold is made or ended would not know what became of it.
+    A caller who is canceled while a hold is made or ended would not know what became of it. Where every task of the
+    loop is canceled, as at its end, the work is begun once more: a task that is made then is left alone.
     """
-    canceled = None
-    while not work.done():
+    task, canceled = asyncio.ensure_future(work()), None
+    for _ in range(2):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                canceled = error
+        if not task.cancelled():
+            break
+        canceled = canceled or asyncio.CancelledError()
+        task = asyncio.ensure_future(work())
+    while not task.done():
         try:
-            await asyncio.wait([work])
+            await asyncio.wait([task])
         except asyncio.CancelledError as error:
             canceled = error
-    return canceled
+    return task, canceled
 
 
 class Reserving:
     """A reservation that is being made: `await` it, or use it with `async with`; either gives an `AsyncHold`."""
 
-    def __init__(self, engine: AsyncHeadgate, verb: Verb[Made]) -> None:
+    def __init__(self, engine: AsyncHeadgate, make: Callable[[], Verb[Made]]) -> None:
         self._engine = engine
-        self._verb = verb
-        self._hold: AsyncHold | None = None
+        self._make_verb = make
+        self._making: asyncio.Task[AsyncHold] | None = None
 
     async def _make(self) -> AsyncHold:
-        if self._hold is not None:
-            return self._hold
-        making = asyncio.ensure_future(self._engine._run(self._verb))
-        canceled = await _until_done(making)
+        if self._making is not None:
+            return await asyncio.shield(self._making)
+        making, canceled = await _carried_through(self._made)
         if canceled is None:
-            self._hold = AsyncHold(self._engine, making.result())
-            return self._hold
-        with contextlib.suppress(HeadgateError):
-            hold = AsyncHold(self._engine, making.result())
-            if hold.granted and hold.decision is not None:  # what was there before belongs to somebody else
-                await hold.__aexit__(None, canceled, None)
+            self._making = making
+            return making.result()
+        with contextlib.suppress(HeadgateError, asyncio.CancelledError):
+            await making.result().__aexit__(None, canceled, None)
         raise canceled
+
+    async def _made(self) -> AsyncHold:
+        return AsyncHold(self._engine, await self._engine._run(self._make_verb()))
 
     def __await__(self) -> Generator[Any, None, AsyncHold]:
         return self._make().__await__()
@@ -151,8 +138,8 @@ class Reserving:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        assert self._hold is not None
-        await self._hold.__aexit__(kind, error, traceback)
+        assert self._making is not None
+        await self._making.result().__aexit__(kind, error, traceback)
 
 
 class AsyncReservationMethods:

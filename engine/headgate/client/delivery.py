@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from headgate.cache import Metrics
-from headgate.calls import Call, Reply
+from headgate.calls import Call, Reply, Resent
 from headgate.clock import ManualClock, monotonic_ms
 from headgate.errors import HeadgateError, OutcomeUnknown, OutOfRange, Unavailable
 from headgate.wire import MOMENT, NEVER, Status
@@ -87,8 +87,8 @@ class ServerClock:
     """What this client knows of the server's clock: enough to say after which instant nobody waits any more.
 
     When a reply arrives, the server's clock shows at least the instant in it. So `not_after` never lies beyond the
-    caller's own deadline, and a script that runs late changes nothing. Kept by the first key of a call, its
-    partition's: the nodes of a cluster have clocks of their own.
+    caller's own deadline, and a script that runs late changes nothing. Kept by partition, which is the hash tag of a
+    call's first key: the nodes of a cluster have clocks of their own.
     """
 
     def __init__(self) -> None:
@@ -96,15 +96,19 @@ class ServerClock:
 
     def observe(self, key: bytes, server_ms: float, received_ms: float) -> None:
         """Learn from a reply."""
-        self._seen[key] = (server_ms, received_ms)
+        self._seen[_partition_of(key)] = (server_ms, received_ms)
 
     def not_after(self, key: bytes, deadline_ms: float) -> float:
         """The server's instant at which a deadline of this client's monotonic clock has certainly not passed yet."""
-        seen = self._seen.get(key)
+        seen = self._seen.get(_partition_of(key))
         if seen is None:
             return NEVER
         server_ms, received_ms = seen
         return server_ms + deadline_ms - received_ms
+
+
+def _partition_of(key: bytes) -> bytes:
+    return key.partition(b"}")[0]
 
 
 class Dispatcher:
@@ -118,8 +122,10 @@ class Dispatcher:
     def deliver(self, call: Call, deadline_ms: float) -> Delivery:
         """Deliver one call, and return its reply or raise an error of ours."""
         pause_ms, reason = PAUSE_FIRST_MS, "the deadline passed before it was sent"
-        may_have_run = False
+        was_sent = may_have_run = False
         while monotonic_ms() < deadline_ms:
+            self._metrics.resent += was_sent
+            was_sent = True
             outcome = yield Send(self._stamped(call, deadline_ms), deadline_ms)
             if isinstance(outcome, Exception):
                 self._metrics.redis_errors += 1
@@ -137,10 +143,9 @@ class Dispatcher:
                 assert outcome is not None
                 self._observe(call, outcome)
                 if outcome[0] != Status.LATE:
-                    return outcome
+                    return Resent(outcome) if may_have_run else outcome
                 self._metrics.late += 1
                 reason = "the server ran it after its deadline, and counted nothing"
-            self._metrics.resent += 1
             remaining_ms = deadline_ms - monotonic_ms()
             if remaining_ms > 0:
                 yield Pause(min(pause_ms, remaining_ms))

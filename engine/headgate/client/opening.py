@@ -50,11 +50,13 @@ def accept_options(environment: object, settings: object, clock: object) -> Sett
 
 def new_state(environment: str, settings: Settings, clock: ManualClock | None) -> State:
     """Make the state that the verbs of one client share."""
+    own_hours = {"consume": settings.consume_key_retention_hours, "report": settings.report_key_retention_hours}
     return State(
         environment_name=environment,
         clock="simulated" if clock else "server",
         partitions=settings.partitions,
         entries_max=settings.prepared_max,
         key_retention_hours=settings.key_retention_hours,
+        key_retention_hours_of={kind: hours for kind, hours in own_hours.items() if hours is not None},
         exactly_once=settings.exactly_once,
     )

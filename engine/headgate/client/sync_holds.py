@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from headgate.client.arguments import optional_id
-from headgate.errors import HeadgateError, LimitReached
-from headgate.model.decision import Decision
+from headgate.client.held import Held
+from headgate.errors import Conflict, HeadgateError, NotFound
 from headgate.model.ids import require_id
 from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.verbs import ledgers, reservations, sweeping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from headgate.client.sync_client import Headgate
 
 
-class Hold:
+class Hold(Held):
     """An amount that is held for you. Settle it with what you used; leaving the `with` block gives the rest back.
 
     Leaving without having settled releases all of it, also by an exception; what was counted with `count` is settled
@@ -28,35 +28,8 @@ class Hold:
     """
 
     def __init__(self, engine: Headgate, made: Made) -> None:
+        super().__init__(made)
         self._engine = engine
-        self._details = made.details
-        self._counted: float | None = None
-        self._ended = made.reservation.status not in reservations.STILL_TO_END
-        self.reservation = made.reservation
-
-    @property
-    def id(self) -> str:
-        """The reservation's id."""
-        return self.reservation.id
-
-    @property
-    def granted(self) -> bool:
-        """Whether the amount is held."""
-        return self.reservation.granted
-
-    @property
-    def decision(self) -> Decision | None:
-        """What was decided, with every number; None where an id that was there already was given again."""
-        return self.reservation.decision
-
-    def __bool__(self) -> bool:
-        return self.granted
-
-    def require(self) -> Self:
-        """Return the hold if it was granted, else raise `LimitReached`."""
-        if not self.granted and self.decision is not None:
-            raise LimitReached(self.decision)
-        return self
 
     def settle(self, amount: float | Decimal) -> Reservation:
         """Count what was used, and give the rest back. Repeating it changes nothing."""
@@ -66,23 +39,22 @@ class Hold:
         """Give all of it back: nothing was used."""
         return self._end(0.0, ReservationStatus.RELEASED)
 
-    def extend(self, expires_in: float | timedelta) -> Reservation:
-        """Let it last for so long (seconds, or a timedelta) from now on."""
-        self.require()
-        place = self.reservation.customer, self.id, reservations.lasts_of(expires_in)
+    def extend(self, expires_in: float | timedelta | None = None) -> Reservation:
+        """Let it last for so long (seconds, or a timedelta; as long as at first, if it is not given) from now on."""
+        place = self.reservation.customer, self.id, self._lasts(expires_in)
         self.reservation = self._engine._run(reservations.extend(self._engine._state, *place))
         return self.reservation
 
-    def count(self, amount: float | Decimal) -> float:
-        """Add to what was used so far, as a stream goes on; leaving the block settles the sum. Nothing is sent yet."""
-        self._counted = reservations.counted(self._counted, amount)
-        return self._counted
-
     def _end(self, amount: float, outcome: ReservationStatus) -> Reservation:
-        self.require()
+        self._require_made()
+        self._asked = self._asked or (amount, outcome)
         place = self.reservation.customer, self.id, self._details, amount, outcome
-        self.reservation = self._engine._run(reservations.end_known(self._engine._state, *place))
-        self._ended = True
+        try:
+            self.reservation = self._engine._run(reservations.end_known(self._engine._state, *place))
+        except (Conflict, NotFound):
+            self._has_ended = True
+            raise
+        self._has_ended = True
         return self.reservation
 
     def __enter__(self) -> Self:
@@ -91,14 +63,11 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._ended:
-            return
+        leaving = self._leaving()
         # The error that is on its way says more than this one would; what stays held then goes when it expires.
         with contextlib.suppress(HeadgateError) if error is not None else contextlib.nullcontext():
-            if self._counted is not None:
-                self.settle(self._counted)
-            else:
-                self.release()
+            if leaving is not None:
+                self._end(*leaving)
 
 
 class ReservationMethods:

@@ -17,6 +17,7 @@ from headgate.model.ids import require_id
 from headgate.once import Once, once, require_key
 from headgate.prepare import CONSTRAINTS_MAX, PreparedOnce, PreparedRequest
 from headgate.verbs.answers import decision_of, done_before, read_reply
+from headgate.verbs.attempts import Attempts
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import Request, prepared_request
 from headgate.verbs.sweeping import sweep_customer
@@ -90,32 +91,32 @@ def consume(state: State, question: Asked) -> Verb[Decision]:
 
 def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[Decision]:
     request = question.request
-    for _ in range(ATTEMPTS_MAX):
-        prepared = yield from prepared_request(state, request)
-        denial = denial_without_counters(prepared, question, script)
-        if denial is not None:
-            reply = yield prepared.ask("check", 0.0, writes=False)
-            if once is not None and reply[0] in (Status.GRANTED, Status.REFUSED):  # the denial is one of now
-                done_at_ms = yield from found_done(state, request, once)
-                if done_at_ms is not None:
-                    state.metrics.decided(None)
-                    return done_before(request, question.amount, prepared, done_at_ms)
-        else:
-            require_bound(prepared)
-            named = yield from prepared_once(state, request, once)
-            reply = yield prepared.ask(script, question.amount, writes=script == "consume", once=named)
-        if (yield from passed_guard(state, request, reply, once)):
-            read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
-            note_wild_starts(state, read.wild)
-            counted = script == "consume"
-            decision = decision_of(
-                request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
-            )
-            state.metrics.decided(decision.reason)
-            return decision
-    raise ConfigurationKeepsChanging(
-        f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
-    )
+    with Attempts(request.customer) as attempts:
+        while attempts.remain():
+            prepared = yield from prepared_request(state, request)
+            denial = denial_without_counters(prepared, question, script)
+            if denial is not None:
+                reply = yield prepared.ask("check", 0.0, writes=False)
+                if once is not None and reply[0] in (Status.GRANTED, Status.REFUSED):  # the denial is one of now
+                    done_at_ms = yield from found_done(state, request, once)
+                    if done_at_ms is not None:
+                        state.metrics.decided(None)
+                        return done_before(request, question.amount, prepared, done_at_ms)
+            else:
+                require_bound(prepared)
+                named = yield from prepared_once(state, request, once)
+                reply = yield prepared.ask(script, question.amount, writes=script == "consume", once=named)
+                attempts.note(reply)
+            if (yield from passed_guard(state, request, reply, once, attempts)):
+                read = read_reply(prepared, reply, first=2, general=denial is None and once is not None)
+                note_wild_starts(state, read.wild)
+                counted = script == "consume"
+                decision = decision_of(
+                    request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
+                )
+                state.metrics.decided(decision.reason)
+                return decision
+        raise attempts.exhausted()
 
 
 def once_of(state: State, kind: str, request: Request, key: str | None, *what: object) -> Once | None:
@@ -125,7 +126,7 @@ def once_of(state: State, kind: str, request: Request, key: str | None, *what: o
         kind,
         request.customer,
         key,
-        hours=state.key_retention_hours,
+        hours=state.key_retention_hours_of.get(kind, state.key_retention_hours),
         exactly_once=state.exactly_once,
         request=(request.feature, request.currency, request.resource, dimensions, what),
     )
@@ -180,19 +181,27 @@ def denial_without_counters(prepared: PreparedRequest, question: Asked, script: 
     return None
 
 
-def passed_guard(state: State, request: Request, reply: Any, once: Once | None = None) -> Verb[bool]:
-    """Whether a reply is a verdict. If not, forget what was out of date, so that the next attempt makes it anew."""
+def passed_guard(
+    state: State, request: Request, reply: Any, once: Once | None = None, attempts: Attempts | None = None
+) -> Verb[bool]:
+    """Whether a reply is a verdict. If not, forget what was out of date, so that the next attempt makes it anew.
+
+    Where holds are due that a refusal would wait for, free them: all, or so many as may be enough.
+    """
     status = reply[0]
     if status in (Status.GRANTED, Status.REFUSED, Status.DONE, Status.REPEATED):
         return True
     refuse_status(state, status)
     if status == Status.CONFLICT:
         raise _other_request()
+    if status == Status.SWEEP_FIRST:
+        at_most = None if attempts is None else attempts.freed_at_most()
+        state.metrics.holds_freed += yield from sweep_customer(state, request.customer, at_most=at_most)
+        return False
+    if attempts is not None:
+        attempts.failed += 1
     if status == Status.OTHER_GENERATION and once is not None:
         state.generations[once.hours] = once.generation_at(reply[1])
-        return False
-    if status == Status.SWEEP_FIRST:
-        state.metrics.holds_freed += yield from sweep_customer(state, request.customer)
         return False
     if status == Status.BLANK:
         yield from mend_partition(state, request.customer, None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from headgate import holds, keys
 from headgate.cache import State
 from headgate.calls import Verb
-from headgate.errors import NotFound
+from headgate.errors import InvalidInput, NotFound
 from headgate.holds import Record
 from headgate.ledger import ledger
 from headgate.model.ledger import LedgerEntry
@@ -22,9 +22,11 @@ def reservations(
     customer: str,
     feature: str | None,
     currency: str | None,
-    status: ReservationStatus | None,
+    status: object,
 ) -> Verb[list[Reservation]]:
     """Read every reservation that is open, or ended within 24 hours, the earliest first."""
+    if status is not None and (not isinstance(status, ReservationStatus) or status is ReservationStatus.REFUSED):
+        raise InvalidInput.of("status", status, "must be ReservationStatus.OPEN, SETTLED, RELEASED or EXPIRED")
     records, read_at_ms = yield from _records(state, customer)
     return [
         each

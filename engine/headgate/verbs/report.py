@@ -15,7 +15,6 @@ from headgate.calls import Verb
 from headgate.chains import DimensionValue
 from headgate.errors import (
     BatchIncomplete,
-    ConfigurationKeepsChanging,
     HeadgateError,
     InvalidInput,
     NotFound,
@@ -26,8 +25,8 @@ from headgate.model.decision import Counted, DeniedReason, Receipt, UpdateBehavi
 from headgate.once import require_key
 from headgate.prepare import PreparedRequest
 from headgate.verbs.answers import Read, charges_of, read_reply, state_of, wallet_of
+from headgate.verbs.attempts import Attempts
 from headgate.verbs.decide import found_done, note_wild_starts, once_of, passed_guard, prepared_once, request_of
-from headgate.verbs.environment import ATTEMPTS_MAX
 from headgate.verbs.loading import Request, prepared_request
 from headgate.wire import Status
 
@@ -114,26 +113,26 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
     """Count a record on the account and once on each matched budget, however many chains share it; once under a key."""
     request = usage.request
     once = once_of(state, "report", request, usage.key, usage.value, usage.behavior.value, usage.dated_ms)
-    for _ in range(ATTEMPTS_MAX):
-        prepared = yield from prepared_request(state, request)
-        error = _not_countable(prepared, usage)
-        if error is None:
-            named = yield from prepared_once(state, request, once)
-            reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
-        else:
-            done_at_ms = None if once is None else (yield from found_done(state, request, once))
-            if done_at_ms is not None:
-                return _counted_before(usage, prepared, done_at_ms)
-            reply = yield prepared.ask("check", 0.0, writes=False)
-        if (yield from passed_guard(state, request, reply, once)):
-            if error is not None:
-                raise error
-            read = read_reply(prepared, reply, first=3, general=once is not None)
-            note_wild_starts(state, read.wild)
-            return _receipt(usage, prepared, reply, read)
-    raise ConfigurationKeepsChanging(
-        f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
-    )
+    with Attempts(request.customer) as attempts:
+        while attempts.remain():
+            prepared = yield from prepared_request(state, request)
+            error = _not_countable(prepared, usage)
+            if error is None:
+                named = yield from prepared_once(state, request, once)
+                reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
+                attempts.note(reply)
+            else:
+                done_at_ms = None if once is None else (yield from found_done(state, request, once))
+                if done_at_ms is not None:
+                    return _counted_before(usage, prepared, done_at_ms)
+                reply = yield prepared.ask("check", 0.0, writes=False)
+            if (yield from passed_guard(state, request, reply, once, attempts)):
+                if error is not None:
+                    raise error
+                read = read_reply(prepared, reply, first=3, general=once is not None)
+                note_wild_starts(state, read.wild)
+                return _receipt(usage, prepared, reply, read)
+        raise attempts.exhausted()
 
 
 def report_many(state: State, usages: Sequence[Usage]) -> Verb[list[Receipt]]:

@@ -6,6 +6,7 @@ because of it, or by a sweep, and never twice: the record decides.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ import msgpack
 from headgate import holds, wire
 from headgate.amounts import AmountOutOfRange, add, multiply, parse_amount
 from headgate.cache import State
-from headgate.calls import Verb
+from headgate.calls import Resent, Verb
 from headgate.chains import dimension_text
-from headgate.errors import ConfigurationKeepsChanging, Conflict, InvalidInput, NotFound, OutOfRange
+from headgate.errors import Conflict, HeadgateError, InvalidInput, NotFound, OutOfRange
 from headgate.holds import Details, Record
 from headgate.keys import CUSTOMER, CustomerKeys
 from headgate.model.decision import Decision, instant
@@ -34,9 +35,11 @@ from headgate.model.reservation import (
 )
 from headgate.prepare import PreparedRequest
 from headgate.verbs.answers import decision_of, read_reply
+from headgate.verbs.attempts import Attempts
 from headgate.verbs.decide import Asked, denial_without_counters, note_wild_starts, passed_guard, require_bound
-from headgate.verbs.environment import ATTEMPTS_MAX, open_environment
+from headgate.verbs.environment import open_environment
 from headgate.verbs.loading import load, prepared_request
+from headgate.verbs.report import UsageRecord, report, usage_of
 from headgate.wire import Status
 
 STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIRED})
@@ -50,6 +53,7 @@ class Hold:
     id: str
     lasts_ms: int
     metadata: dict[str, str]
+    has_own_id: bool
     until_ms: int | None = None
 
 
@@ -61,6 +65,7 @@ def hold_of(id: object, lasts: object, metadata: object, until: object = None) -
         f"hold-{os.urandom(12).hex()}" if id is None else require_id(id, "id"),
         LASTS_DEFAULT_MS if lasts is None else lasts_of(lasts),
         _metadata(metadata),
+        id is None,
         None if until is None else _until_of(until),
     )
 
@@ -115,10 +120,16 @@ def counted(before: float | None, amount: object) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A reservation, with what it takes to end it in one call."""
+    """A reservation, with what it takes to end it in one call.
+
+    It is ours unless the id was given and there already, with no reply of ours lost on the way: then somebody else made
+    it, or this caller did in another life.
+    """
 
     reservation: Reservation
     details: Details
+    lasts_ms: int
+    is_ours: bool
 
 
 def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
@@ -134,7 +145,9 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
         sorted(hold.metadata.items()),
     )
     yield from _require_ahead(state, request.customer, hold)
-    for _ in range(ATTEMPTS_MAX):
+    is_ours = hold.has_own_id
+    attempts = Attempts(request.customer)
+    while attempts.remain():
         prepared = yield from prepared_request(state, request)
         keys = yield from _keys(state, request.customer)
         denial = denial_without_counters(prepared, question, "consume")
@@ -143,7 +156,8 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             if known is not None:
                 if known.fingerprint != asked:
                     raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
-                return Made(known.reservation(hold.id, request.customer, read_at_ms), known.details)
+                found = known.reservation(hold.id, request.customer, read_at_ms)
+                return Made(found, known.details, hold.lasts_ms, is_ours)
             reply = yield prepared.ask("check", 0.0, writes=False)
         else:
             require_bound(prepared)
@@ -165,8 +179,9 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             raise Conflict(f"reservation {hold.id!r} was made for another request: give another id")
         if reply[0] == Status.REPEATED:
             record = Record.unpack(reply[2])
-            return Made(record.reservation(hold.id, request.customer, int(reply[1])), record.details)
-        if (yield from passed_guard(state, request, reply)):
+            found = record.reservation(hold.id, request.customer, int(reply[1]))
+            return Made(found, record.details, hold.lasts_ms, is_ours or isinstance(reply, Resent))
+        if (yield from passed_guard(state, request, reply, attempts=attempts)):
             if prepared.wallet is None and denial is None:
                 first = 2 + len(prepared.constraints)
                 reply = [*reply[:first], *reply[first + 2 :]]
@@ -174,10 +189,9 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             note_wild_starts(state, read.wild)
             decision = decision_of(request, question.amount, prepared, reply, read, denial, counted=True)
             state.metrics.decided(decision.reason)
-            return Made(_reservation(hold, decision, prepared), holds.NOTHING if denial is not None else details)
-    raise ConfigurationKeepsChanging(
-        f"the configuration of {request.customer!r} changed at each of {ATTEMPTS_MAX} attempts"
-    )
+            made = _reservation(hold, decision, prepared)
+            return Made(made, holds.NOTHING if denial is not None else details, hold.lasts_ms, is_ours=True)
+    raise attempts.exhausted()
 
 
 def _require_ahead(state: State, customer: str, hold: Hold) -> Verb[None]:
@@ -231,7 +245,19 @@ def end_known(
     reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} has ended in another way: {reservation}")
+    if reply[0] == Status.DONE and reply[3]:
+        yield from _pay(state, reservation)
     return reservation
+
+
+def _pay(state: State, reservation: Reservation) -> Verb[None]:
+    """Let the live grants pay what a settle owes, while they live: every call that writes begins with that.
+
+    It is settled whatever comes of this; where nothing does, the next call pays.
+    """
+    nothing = UsageRecord(reservation.customer, None, 0, currency=reservation.currency, resource=reservation.resource)
+    with contextlib.suppress(HeadgateError):
+        yield from report(state, usage_of(nothing))
 
 
 def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservation]:
