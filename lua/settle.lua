@@ -26,7 +26,7 @@
 --   [10] ranks     bytes    the rank of each grant in burn order, by place
 --   [11..] fields  string   the fields of the counters: of the constraints in their order, then of the grants by place
 -- REPLY
---   {status, server_now_ms, record, owes: 1 where something of it is overdraft now}
+--   {status, server_now_ms, record, whether something of it is overdraft now}
 --   8 done, 9 repeated (the same was done before), 10 conflict (another end was), 11 absent, 5 late
 -- ERRORS
 --   (none)
