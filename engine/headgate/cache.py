@@ -158,6 +158,7 @@ class Metrics:
     late: int = 0
     wild_starts: int = 0
     holds_freed: int = 0
+    holds_swept: int = 0
     resent: int = 0
     redis_errors: int = 0
     outcomes_unknown: int = 0

@@ -399,3 +399,21 @@ def test_a_catalog_knows_every_currency_that_a_feature_may_be_paid_in() -> None:
         addons=[Addon(id="a", entitlements=(paid("f", "c1"),))],
     )
     assert dict(catalog.currencies_of) == {"f": ("c1", "c2"), "h": ("c1",)}
+
+
+async def test_the_order_in_which_a_plan_names_things_is_no_change(target: Target) -> None:
+    terms = [{"feature": "feature-a", "usage_limit": 1}, {"feature": "feature-b", "usage_limit": 2}]
+    credits = [
+        {"currency": "credits-a", "amount": 1, "cadence": "MONTH"},
+        {"currency": "credits-b", "amount": 2, "cadence": "MONTH"},
+    ]
+    kind = {"feature_type": "NUMBER", "meter_type": "INCREMENTAL"}
+    await target.engine.catalog.put_features([{"id": each["feature"], **kind} for each in terms])
+    await target.engine.catalog.put_currencies([{"id": each["currency"]} for each in credits])
+    for given in (
+        {"entitlements": terms, "credits": credits},
+        {"entitlements": terms[::-1], "credits": credits},
+        {"entitlements": terms, "credits": credits[::-1]},
+    ):
+        (plan,) = await target.engine.catalog.put_plans([{"id": "plan-pro", **given}])
+        assert (plan.version, plan.earlier_credits) == (1, ())

@@ -157,6 +157,7 @@ class GrantRecord:
     created_ms: int
     slot: Slot = field(default_factory=Slot)
     voided_ms: int | None = None
+    said: Fraction | None = None
     subscription: str | None = None
     display_name: str = ""
 

@@ -259,16 +259,23 @@ def package_after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> A
         instants = {"created_at_ms": now_ms, "updated_at_ms": now_ms}
         return given.model_copy(update={"version": 1, "earlier_credits": (), **instants})
     kept = {name: getattr(known, name) for name in _KEPT}
-    if given.model_copy(update=kept) == known:
+    if _in_order(given.model_copy(update=kept)) == _in_order(known):
         return known
     earlier: tuple[EarlierCredits, ...] = known.earlier_credits
-    if given.credits != known.credits:
+    if _in_order(given).credits != _in_order(known).credits:
         # A clock that stepped back may have left changes that are to come: from now on it gives what is written now.
         past: list[EarlierCredits] = [each for each in earlier if each.until_ms < now_ms]
         until_now = EarlierCredits(until_ms=now_ms, credits=known.credits_at(now_ms - 1))
         earlier = (*past, until_now)[-EARLIER_MAX:]
     changed = {"version": known.version + 1, "earlier_credits": earlier, "updated_at_ms": now_ms}
     return given.model_copy(update={**kept, **changed})
+
+
+def _in_order(package: AnyPackage) -> AnyPackage:
+    """The same package: in which order it names features and credits means nothing."""
+    entitlements = tuple(sorted(package.entitlements, key=lambda each: each.feature))
+    credits = tuple(sorted(package.credits, key=lambda each: (each.currency, each.cadence)))
+    return package.model_copy(update={"entitlements": entitlements, "credits": credits})
 
 
 def features(state: State) -> Verb[dict[str, Feature]]:

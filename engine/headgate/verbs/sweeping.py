@@ -51,7 +51,7 @@ def sweep(state: State, *, customers_max: object) -> Verb[int]:
                 freed += yield from sweep_customer(state, customer.decode(), records=True)
             except HeadgateError as error:
                 failure = failure or error
-    state.metrics.holds_freed += freed
+    state.metrics.holds_swept += freed
     if failure is not None:
         failure.add_note(f"{freed} holds of other customers were freed")
         raise failure
