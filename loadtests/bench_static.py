@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from fastapi import FastAPI, Response
@@ -26,22 +27,15 @@ def make_app(answers: Answers) -> FastAPI:
     app = FastAPI()
     for named, (status, body) in answers.items():
         method, _, path = named.partition(" ")
-        _add_route(app, method, path, status, body.encode())
+        app.add_api_route(path, _always(Response(body, status, media_type="application/json")), methods=[method])
     return app
 
 
-def _add_route(app: FastAPI, method: str, path: str, status: int, body: bytes) -> None:
-    if "{id}" in path:
+def _always(response: Response) -> Callable[[], Awaitable[Response]]:
+    async def answer() -> Response:
+        return response
 
-        @app.api_route(path, methods=[method])
-        async def answer_about(id: str) -> Response:
-            return Response(body, status, media_type="application/json")
-
-    else:
-
-        @app.api_route(path, methods=[method])
-        async def answer() -> Response:
-            return Response(body, status, media_type="application/json")
+    return answer
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
+from starlette.routing import BaseRoute
 from starlette.types import Lifespan
 from structlog.typing import FilteringBoundLogger
 
@@ -90,14 +92,22 @@ def create_app(
         deadline_ms=deadline_ms,
     )
     handle_problems(app)
-    for router in ROUTERS:
-        app.include_router(router, responses=DOCUMENTED)
-    app.include_router(description.router)
-    app.include_router(health.router)  # after those that are asked a thousand times as often
+    app.router.routes.extend(_routes())
     checking = [each for each in checks.router.routes if isinstance(each, APIRoute) and each.name == SHORTCUT]
     app.add_middleware(Shortcuts, engine=engine, routes=checking)
     app.add_middleware(Guards, doorkeeper=doorkeeper, metrics=app.state.metrics, log=log or make_logger())
     return app
+
+
+@functools.cache
+def _routes() -> tuple[BaseRoute, ...]:
+    """The routes, which know nothing of an application: a second one need not make of them what the first has made."""
+    together = APIRouter(redirect_slashes=False)
+    for router in ROUTERS:
+        together.include_router(router, responses=DOCUMENTED)
+    together.include_router(description.router)
+    together.include_router(health.router)  # after those that are asked a thousand times as often
+    return tuple(together.routes)
 
 
 def put_together(app: FastAPI) -> None:
