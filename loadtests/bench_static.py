@@ -1,6 +1,6 @@
 """What the REST bench compares with: FastAPI routes that answer always the same JSON.
 
-`python bench_static.py PORT ANSWERS` serves on the server program of `headgate serve`, with its options, in one worker.
+`python bench_static.py ANSWERS PORT` serves on the server program of `headgate serve`, with its options, in one worker.
 Answers are JSON: for each method and path, such as `GET /customers/{id}`, a status and a body.
 """
 
@@ -40,7 +40,7 @@ def _always(response: Response) -> Callable[[], Awaitable[Response]]:
 
 def main() -> None:
     """Serve until a signal comes."""
-    port, answers = int(sys.argv[1]), json.loads(sys.argv[2])
+    answers, port = json.loads(sys.argv[1]), int(sys.argv[2])
     server = Server(
         "static",
         address="127.0.0.1",
