@@ -268,7 +268,7 @@ async def test_an_unknown_customer_is_404(api: Api, method: str, path: str, body
 @pytest.mark.parametrize(
     "router", [customers.router, promotions.router, features.router, currencies.router, grants.router]
 )
-def test_reading_the_control_plane_needs_the_least_scope_and_changing_it_the_whole(router: APIRouter) -> None:
+async def test_reading_the_control_plane_needs_the_least_scope_and_changing_it_the_whole(router: APIRouter) -> None:
     routes = [route for route in router.routes if isinstance(route, APIRoute)]
     assert routes
     for route in routes:

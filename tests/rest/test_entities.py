@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from rest.conftest import NOW_MS, Api
-from rest.governed import CUSTOMER, ENTITIES, START, TYPES, every_page, put_entities, set_up
+from rest.governed import (
+    ASSIGNMENTS,
+    CUSTOMER,
+    ENTITIES,
+    START,
+    TREES,
+    TYPES,
+    budget,
+    every_page,
+    put_entities,
+    set_up,
+)
 
 TYPE = {"id": "team", "displayName": "Team", "attributionKeys": ["teamId"]}
 LATER = "2026-03-10T12:01:00Z"
@@ -338,3 +349,27 @@ async def test_the_instants_of_answers_are_the_servers(api: Api) -> None:
     assert NOW_MS == 1_773_144_000_000  # START
     (entity,) = await put_entities(api, {"id": "team-a", "entityTypeId": "team"})
     assert entity["createdAt"] == START
+
+
+@pytest.mark.parametrize("scope", ["read", "runtime"])
+async def test_governance_is_read_with_every_key_and_written_with_a_full_one(api: Api, scope: str) -> None:
+    await set_up(api)
+    await api.engine.governance.put_entities(CUSTOMER, [{"id": "team-eng", "type": "team"}])
+    full, some = [(await api.engine.api_keys.create(name, name))[1] for name in ("full", scope)]
+    before = api.target.dump()
+    reads = (*TYPES, *ENTITIES, *ASSIGNMENTS, *TREES, *(f"{path}/team-eng" for path in ENTITIES))
+    writes: list[tuple[str, str, dict[str, Any]]] = [
+        *(("PUT", path, {"types": [TYPE]}) for path in TYPES),
+        *(("PUT", path, {"entities": [{"id": "team-eng", "displayName": "New"}]}) for path in ENTITIES),
+        *(("PUT", path, {"assignments": [budget("team-eng", 1)]}) for path in ASSIGNMENTS),
+        *(("POST", f"{path}/{verb}", {"ids": ["team-eng"]}) for path in ENTITIES for verb in ("archive", "unarchive")),
+    ]
+    api.client.headers["X-API-KEY"] = some
+    for path in reads:
+        await api.get(path)
+    for method, path, body in writes:
+        await api.send(method, path, body, status=403)
+    assert api.target.dump() == before
+    api.client.headers["X-API-KEY"] = full
+    for method, path, body in writes:
+        await api.send(method, path, body)

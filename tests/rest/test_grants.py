@@ -132,6 +132,7 @@ async def test_a_grant_whose_reply_is_lost_is_not_sent_again_by_itself(api: Api)
 
 async def test_what_was_used_of_a_grant_is_told(api: Api) -> None:
     await give(api, priority=1)
+    api.clock.advance(1)
     await give(api, priority=2, amount=10)
     await api.engine.consume(ACME, currency=CREDITS, amount=104.5)
     assert [(each["amount"], each["consumedAmount"]) for each in await listed(api)] == [(100, 100), (10, 4.5)]
