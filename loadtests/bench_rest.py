@@ -23,10 +23,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
-import headgate
 from bench_http import Load, LoadClient, Orders
 from bench_library import PATIENT
 from bench_scripts import median_ratio
+
+import headgate
 from headgate import Headgate
 from headgate.clock import monotonic_ms
 
@@ -91,7 +92,7 @@ class RestTimes:
 
 
 def measure_rest(url: str, *, rounds: int, timed_s: float, advance: Callable[[], None]) -> tuple[RestTimes, RestTimes]:
-    """Measure checks, and reports of usage, each in turn with its static route. All that was acknowledged is counted."""
+    """Measure checks, and reports of usage, each in turn with its static route. What was acknowledged is counted."""
     with Headgate.connect(url, environment=REST_ENVIRONMENT, settings=PATIENT) as engine:
         users = write_rest_customer(engine)
     checks, reports = [_check(user) for user in users], [_report(user) for user in users]
@@ -152,7 +153,7 @@ class Served:
     def __enter__(self) -> Served:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
         source = str(Path(headgate.__file__).parents[1])
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self._command,
             env={**plain, "PYTHONPATH": source},
