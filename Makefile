@@ -34,7 +34,7 @@ demo: $(VENV)/.ready-to-run ## an embedded server, the example policy, and about
 test: $(VENV)/.ready-to-develop ## all tests, in WORKERS=2 processes
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
-test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both clients on every server (twice as long)
+test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both clients everywhere (three times as long)
 	HEADGATE_TEST_EVERY_PAIR=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 COMPAT := .venv-compat

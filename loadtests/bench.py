@@ -67,8 +67,8 @@ class Plan:
 
 
 SIZES = (SMALL, MIDDLE, 1_000, 100_000)
-FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30, 30, 9, 2.0)
-QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8, 8, 3, 1.0)
+FULL = Plan(SIZES, 600, 40, 50, 15, 1_500, 30, 30, 15, 1.0)
+QUICK = Plan(SIZES, 100, 10, 30, 5, 500, 8, 8, 5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, cast
@@ -120,8 +121,8 @@ async def ask(orders: Orders) -> Load:
         ends = [loop.create_future() for _ in range(orders.connections)]
         for number, end in enumerate(ends):
             request = orders.requests[number % len(orders.requests)].encode()
-            connection = _Connection(request, orders.status, tally, end)
-            await loop.create_connection(lambda connection=connection: connection, "127.0.0.1", orders.port)
+            connection = partial(_Connection, request, orders.status, tally, end)
+            await loop.create_connection(connection, "127.0.0.1", orders.port)
         await asyncio.gather(*ends)
     percentiles = statistics.quantiles(tally.took_s, n=100)
     return Load(

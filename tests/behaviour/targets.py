@@ -10,10 +10,10 @@ import itertools
 import os
 import uuid
 import zlib
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,8 @@ from headgate import AsyncHeadgate, Headgate, Hold, ManualClock, Settings
 from headgate.calls import Call
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate, FakeServer
 from servers import REQUIRED_VARIABLE, RedisServer, available_binaries, start_one_node_cluster
+
+T = TypeVar("T")
 
 NOW_MS: Final = 1_773_144_000_000
 """Where the clock of every target begins: 2026-03-10 12:00 UTC."""
@@ -42,19 +44,23 @@ BOTH_EDGES: Final = tuple(f"{edge}-{SERVERS[0]}" for edge in EDGES)
 """For rules of the edges alone, which are the same on every server."""
 
 EVERY_PAIR_VARIABLE: Final = "HEADGATE_TEST_EVERY_PAIR"
-PAIRINGS: Final = tuple(itertools.product((0, 1), repeat=2))
+CHOICES: Final = tuple(itertools.product(SERVERS, ("cluster", "in-process"), (EDGES, EDGES[::-1])))
+
+
+def chosen(test: str, choices: Sequence[T]) -> T:
+    """One of the choices, for ever the same for a test: by its name alone."""
+    return choices[zlib.crc32(test.encode()) % len(choices)]
 
 
 def targets_of(test: str) -> tuple[str, ...]:
-    """Where a behaviour is tried: everywhere, by one of the edges each, and by both in all.
+    """Where a behaviour is tried: by one edge on a server of its own, by the other on a cluster or in process.
 
-    Which edge goes where depends on the test's name alone. `make test-everywhere` tries every pair.
+    Each of these pairs has its share of all behaviours. `make test-everywhere` tries every behaviour everywhere.
     """
     if os.environ.get(EVERY_PAIR_VARIABLE):
         return EVERY_TARGET
-    first, second = PAIRINGS[zlib.crc32(test.encode()) % len(PAIRINGS)]
-    edges = itertools.cycle((EDGES[first], EDGES[1 - first], EDGES[second], EDGES[1 - second]))
-    return tuple(f"{edge}-{where}" for edge, where in zip(edges, EVERYWHERE, strict=False))
+    server, other, (first, second) = chosen(test, CHOICES)
+    return f"{first}-{server}", f"{second}-{other}"
 
 
 class Servers:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from behaviour.targets import EDGES, EVERY_PAIR_VARIABLE, chosen
 from headgate.clock import ManualClock
 from scenarios.setting import MIDNIGHT_MS, Place
 from servers import RedisServer, available_binaries, start_one_node_cluster
@@ -30,7 +33,7 @@ def started_servers() -> Iterator[dict[str, RedisServer]]:
         server.stop()
 
 
-@pytest.fixture(params=[*BINARIES, CLUSTER])
+@pytest.fixture
 def server(request: pytest.FixtureRequest, started_servers: dict[str, RedisServer]) -> RedisServer:
     """A server that tests share: each of them writes to an environment of its own, and stops or empties nothing."""
     name: str = request.param
@@ -40,11 +43,26 @@ def server(request: pytest.FixtureRequest, started_servers: dict[str, RedisServe
     return started_servers[name]
 
 
-@pytest.fixture(params=BINARIES)
+@pytest.fixture
 def own_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A server of the test's own, to pause, empty and stop."""
     with RedisServer(BINARIES[request.param]) as started:
         yield started
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try a scenario on every server; what both clients do, by one of them there and by the other elsewhere."""
+    wanted = set(metafunc.fixturenames)
+    where = "server" if "server" in wanted else "own_server"
+    names = [*BINARIES, CLUSTER] if where == "server" else [*BINARIES]
+    if not {"edge", where} <= wanted or os.environ.get(EVERY_PAIR_VARIABLE):
+        if where in wanted:
+            metafunc.parametrize(where, names, indirect=True)
+        if "edge" in wanted:
+            metafunc.parametrize("edge", EDGES)
+    else:
+        edges = itertools.cycle(chosen(metafunc.definition.nodeid, (EDGES, EDGES[::-1])))
+        metafunc.parametrize((where, "edge"), list(zip(names, edges, strict=False)), indirect=[where])
 
 
 @pytest.fixture
@@ -57,12 +75,6 @@ def place(server: RedisServer, runner: asyncio.Runner) -> Iterator[Place]:
 def own_place(own_server: RedisServer, runner: asyncio.Runner) -> Iterator[Place]:
     with ExitStack() as stack:
         yield Place(own_server, own_server.client(), runner, stack)
-
-
-@pytest.fixture(params=["sync", "async"])
-def edge(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ OTHER_VARIABLES: Final = frozenset(
         "HEADGATE_REDIS_SERVER",
         "HEADGATE_TRACES",
         # What the tests go by, so that a server that they start does not mind.
+        "HEADGATE_FUZZ_MACHINES",
         "HEADGATE_FUZZ_SECONDS",
         "HEADGATE_LOST_REPLIES",
         "HEADGATE_LOST_REPLIES_SEED",
