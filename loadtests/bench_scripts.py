@@ -33,8 +33,11 @@ WINDOW = 30
 """How many commands a round sends at once: so few that a round is over before the kernel gives others a turn."""
 
 HOUR_MS = 3_600_000
-FIELDS_FROM, FIELDS_FROM_WITH_WALLET, OVERDRAFT = 5, 9, 7
+FIELDS_FROM, FIELDS_FROM_WITH_WALLET, OVERDRAFT = 5, 12, 7
 """The argument from which on the fields of the counters stand, without a wallet and with one; the overdraft's field."""
+
+BUCKETS_FROM, BUCKETS_FROM_WITH_WALLET = 3, 6
+"""The key from which on the buckets stand: with a wallet, the idempotency keys' three come before."""
 
 NUMBER_BYTES, COUNTER_BYTES = 8, 16
 CONSTRAINTS = 4
@@ -75,7 +78,8 @@ def bare_script(shape: PreparedRequest) -> str:
     reads = ["local call = redis.call", "call('GET', KEYS[1])", "call('TIME')"]
     writes, values = [], []
     argument = FIELDS_FROM if shape.wallet is None else FIELDS_FROM_WITH_WALLET
-    for key, count in enumerate(shape.layout, start=2):
+    first_bucket = BUCKETS_FROM if shape.wallet is None else BUCKETS_FROM_WITH_WALLET
+    for key, count in zip((2, *range(first_bucket, first_bucket + len(shape.layout))), shape.layout, strict=False):
         fields = [f"ARGV[{number}]" for number in range(argument, argument + count)]
         wanted = ["'@v'", *fields] if key == 2 else fields
         found = [f"read{key}[{place + (key == 2)}]" for place in range(1, count + 1)]
@@ -95,7 +99,7 @@ def _bare_wallet(wallet: PreparedWallet, argument: int) -> tuple[list[str], str,
     """The commands that read a wallet, the one that writes the grant that pays, and what is answered of it."""
     reads, found, fields = [f"call('HGET', KEYS[2], ARGV[{OVERDRAFT}])"], [], []
     _, counts, _ = wallet.args
-    for key, count in enumerate(counts, start=3):
+    for key, count in enumerate(counts, start=BUCKETS_FROM_WITH_WALLET):
         if count:
             wanted = [f"ARGV[{number}]" for number in range(argument, argument + count)]
             reads.append(f"local grants{key} = call('HMGET', KEYS[{key}], {', '.join(wanted)})")
