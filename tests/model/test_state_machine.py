@@ -183,9 +183,9 @@ class ForgetsALateSettle(Reference):
             super().count_settled(record, amount, credits, was_held=was_held)
 
 
-class PaysALateSettleWithWhatWasHeld(Reference):
-    def pay_settled(self, record: HoldRecord, credits: Fraction, *, was_held: bool) -> None:
-        super().pay_settled(record, credits, was_held=True)
+class LeavesWhatASettleOwesUnpaid(Reference):
+    def let_grants_pay(self, customer: str, record: HoldRecord) -> None:
+        """Leave it to the next call that writes."""
 
 
 class BurnsAKeyWithARefusal(Reference):
@@ -222,7 +222,7 @@ WRONG_ABOUT_HOLDS = (
     FreesAHoldTwice,
     FreesForWhomItGrants,
     ForgetsALateSettle,
-    PaysALateSettleWithWhatWasHeld,
+    LeavesWhatASettleOwesUnpaid,
     BurnsAKeyWithARefusal,
 )
 

@@ -34,7 +34,8 @@ ENGINE_COUNTERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "resent": ("calls_resent", {}),
     "redis_errors": ("redis_errors", {}),
     "outcomes_unknown": ("outcomes_unknown", {}),
-    "holds_freed": ("holds_freed", {}),
+    "holds_freed": ("holds_freed", {"by": "call"}),
+    "holds_swept": ("holds_freed", {"by": "sweep"}),
     "wild_starts": ("wild_starts", {}),
     "decisions_granted": ("decisions", {"outcome": "granted", "reason": ""}),
 }
@@ -48,7 +49,7 @@ _MEANINGS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "calls_resent": ("calls sent again: they had certainly not run, or only read, or are carried out once", ()),
     "redis_errors": ("connections that failed, replies that were lost, and errors that Redis answered", ()),
     "outcomes_unknown": ("writes whose reply never came", ()),
-    "holds_freed": ("reservations that expired and were freed", ()),
+    "holds_freed": ("reservations that expired and were freed", ("by",)),
     "wild_starts": ("counters that a wild clock had dated far ahead, and that were put right", ()),
 }
 
