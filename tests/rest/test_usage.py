@@ -230,7 +230,8 @@ async def test_a_key_is_counted_once_and_its_repeat_counts_on_nothing(api: Api) 
     first = await report(api, keyed)
     assert (first["usages"][0]["credit"]["consumed"], len(first["entities"])) == (25, 1)
     again = await unchanged(api, lambda: report(api, keyed))
-    assert again["usages"][0] == {**first["usages"][0], "credit": {"currencyId": CREDITS, "consumed": 0}}
+    told = {"credit": {"currencyId": CREDITS, "consumed": 0}, "repeated": True}
+    assert again["usages"][0] == {**first["usages"][0], **told}
     assert again["entities"] == []
     assert again["credits"] == first["credits"]
 

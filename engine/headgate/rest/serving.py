@@ -8,8 +8,10 @@ are under way. Workers whose parent was killed stop by themselves. What a worker
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -42,6 +44,7 @@ HEADER_BYTES_MAX: Final = 64 * 1024
 def serve(settings: ServeSettings, url: str) -> None:
     """Serve until a signal comes. Raises `InvalidInput` where nobody would need a key and others could reach it."""
     log = make_logger(settings.log_level)
+    require_free(settings.host, settings.port)
     with ExitStack() as stack:
         _, embedded = open_target(url)
         target_url = url if embedded is None else embedded.url
@@ -58,6 +61,24 @@ def serve(settings: ServeSettings, url: str) -> None:
             workers=settings.workers,
         )
         _run(settings, target_url)
+        log.info("stopped")
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise `InvalidInput` where somebody listens there, or nobody can.
+
+    Workers share their port, so the kernel would let another `headgate serve` share it with them: requests would go to
+    either, and what the two count apart would be a limit given twice.
+    """
+    where = f"{_bracketed(host)}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        field, value = ("port", port) if error.errno in (errno.EADDRINUSE, errno.EACCES) else ("host", host)
+        raise InvalidInput.of(field, value, f"cannot listen on {where}: {error.strerror or error}") from None
 
 
 def _look_first(settings: ServeSettings, url: str, log: FilteringBoundLogger) -> None:

@@ -55,7 +55,7 @@ def open_environment(state: State, *, create: bool = False) -> Verb[Environment]
     if reply[0] == Status.BLANK:
         raise EnvironmentNotReady(
             f"environment {state.environment_name!r} holds no data on this server: its catalog was never written "
-            "(engine.catalog, or `headgate apply`), or the server lost it"
+            "(engine.catalog, `headgate apply`, POST /api/v1/features), or the server lost it"
         )
     partitions, schema, clock, spread = int(reply[2]), reply[3].decode(), reply[4].decode(), reply[5]
     name = state.environment_name

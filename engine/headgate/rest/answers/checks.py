@@ -9,6 +9,7 @@ Ours, which clients that do not know them pass over:
 | `hasSoftLimit` | the account-level limit is shown, and does not refuse |
 | `enumValues` | the values that are granted of an enum feature |
 | `held` | how much of a `currentUsage` is held by open reservations; left out where nothing is |
+| `repeated` | a consume that was carried out before, under its idempotencyKey; left out where it was not |
 | `credit`, `cost` | of a feature that is paid in credits: its wallet, and what the request costs |
 | `currencyId` of a node | that its numbers are credits: a budget for the currency that the feature is paid in |
 
@@ -119,6 +120,7 @@ class FeatureCheck(Answer):
     enum_values: list[str] = Field(default_factory=list)
     credit: CreditBalance | None = None
     cost: Number = 0
+    repeated: bool = False
 
 
 class CreditCheck(Answer):
@@ -141,6 +143,7 @@ class CreditCheck(Answer):
     requested_usage: Number = 0
     binding_constraint: BindingConstraint | None = None
     has_soft_limit: bool = False
+    repeated: bool = False
 
 
 CheckAnswer = FeatureCheck | CreditCheck
@@ -210,6 +213,8 @@ def _beside(decision: Decision) -> dict[str, Any]:
         "requested_usage": decision.requested,
         "binding_constraint": None if decision.binding is None else _binding(decision.binding),
     }
+    if decision.repeated:
+        shown["repeated"] = True
     if decision.chains is not None:
         shown["chains"] = [[_node(state) for state in chain] for chain in decision.chains]
     return shown

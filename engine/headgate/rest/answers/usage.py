@@ -204,6 +204,9 @@ class UsageAnswer(Answer):
     resource_id: str | None
     credit: ConsumedCredit | None
     held: Number = 0
+    repeated: Annotated[
+        bool, Field(description="it was counted before, under its idempotencyKey; left out where it was not")
+    ] = False
 
 
 class UsageWithBalance(UsageAnswer):
@@ -275,6 +278,8 @@ def _record(environment: str, body: UsageBody, receipt: Receipt) -> dict[str, An
         "value": receipt.value,
         "resource_id": receipt.resource,
     }
+    if receipt.repeated:
+        shown["repeated"] = True
     if receipt.account is not None:
         state = receipt.account.state
         start, end = period_span(state.period) or (None, None)
