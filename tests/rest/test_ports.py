@@ -21,7 +21,7 @@ def test_a_port_that_somebody_would_share_is_taken() -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.9", "no-such-host.invalid"])
 def test_an_address_that_is_not_of_this_machine_is_told_as_one(host: str) -> None:
-    with pytest.raises(InvalidInput, match="host: .*cannot listen"):
+    with pytest.raises(InvalidInput, match=r"host: .*cannot listen"):
         require_free(host, 0)
 
 
