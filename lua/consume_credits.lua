@@ -44,7 +44,8 @@
 
 local catalog, usage, seen, seen_before, seen_after = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local request, layout, grants, places = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local overdraft, burn_order, identity, fingerprint, generation, fields = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], 12
+local overdraft, burn_order, identity = ARGV[7], ARGV[8], ARGV[9]
+local fingerprint, generation, fields = ARGV[10], ARGV[11], 12
 local call = redis.call
 local counts = { layout:byte(1, -1) }
 local keys = { catalog, usage, unpack(KEYS, 6) } -- as the other scripts have them

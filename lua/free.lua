@@ -1,5 +1,5 @@
--- free: end holds whose expiry has passed, and take back what they held. A hold that was ended meanwhile, or extended, is
--- left alone: the record decides, so none is freed twice.
+-- free: end holds whose expiry has passed, and take back what they held. A hold that was ended meanwhile, or extended,
+-- is left alone: the record decides, so none is freed twice.
 --
 -- FLAGS  allow-oom
 -- KEYS

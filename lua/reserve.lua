@@ -23,7 +23,7 @@
 --   [9] customer       string   the customer's id
 --   [10] hold          string   the id that the client made
 --   [11] fingerprint   string   8 bytes of a hash of what is asked
---   [12] span          doubles  how long the hold stays open at most (ms), and until when at most (epoch ms, or infinity)
+--   [12] span          doubles  how long the hold stays open at most (ms), and until when (epoch ms, or infinity)
 --   [13] details       msgpack  which counters and grants, in the order of the fields; the rest is the client's
 --   [14..] fields      string   the fields of the counters: of the constraints in their order, then of the grants
 -- REPLY

@@ -1,5 +1,5 @@
--- settle: end a hold by its record: take back all that is held, and count what was used. Nothing is resolved, no stamp is
--- compared, and it is never refused: whatever was changed, moved or archived since, the record decides.
+-- settle: end a hold by its record: take back all that is held, and count what was used. Nothing is resolved, no stamp
+-- is compared, and it is never refused: whatever was changed, moved or archived since, the record decides.
 --
 -- What was used counts where the counter still stands in the period of the hold. Of the grants it is taken as they were
 -- held; what is beyond that is overdraft, which the next call pays. A hold that was freed already is settled late: all
@@ -49,8 +49,8 @@ if now_ms > not_after_ms then return { LATE, now_ms } end
 local known = call('HGET', holds, hold)
 if not known then return { ABSENT, now_ms } end
 local used_first, used_second = struct.unpack('<dd', amounts)
-local state, expires_ms, _, fingerprint, first_held, second_held, first_settled, second_settled, starts, parts, reserved_ms, details =
-  unpack(cmsgpack.unpack(known))
+local state, expires_ms, _, fingerprint, first_held, second_held, first_settled, second_settled, starts, parts,
+  reserved_ms, details = unpack(cmsgpack.unpack(known))
 if state == SETTLED or state == RELEASED then
   local same = state == outcome and first_settled == used_first and second_settled == used_second
   return { same and REPEATED or CONFLICT, now_ms, known }

@@ -1,9 +1,9 @@
 -- Holds: what is set aside of counters and grants until it is used, given back, or due.
 --
--- A record is msgpack: {state, expires_ms, ended_ms, fingerprint, amounts of the two sections, what was settled of them,
--- starts, parts, reserved_ms, details}. `starts` has, of each constraint's counter, the period start at which it was
--- held, `parts` what was held of each grant, in burn order (doubles). `details` are the client's: which counters, and
--- the rest.
+-- A record is msgpack: {state, expires_ms, ended_ms, fingerprint, amounts of the two sections, what was settled of
+-- them, starts, parts, reserved_ms, details}. `starts` has, of each constraint's counter, the period start at which it
+-- was held, `parts` what was held of each grant, in burn order (doubles). `details` are the client's: which counters,
+-- and the rest.
 -- `due` only finds; the record decides.
 
 local OPEN, SETTLED, RELEASED, EXPIRED = 1, 2, 3, 4

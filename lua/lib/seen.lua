@@ -1,6 +1,6 @@
 -- Idempotency keys: what was carried out under a key is not carried out again.
--- They are kept a partition, in generations that are named by the server's time. A key is looked for in the present one,
--- in the one before, and in the one after, which has keys where the clock has stepped back.
+-- They are kept a partition, in generations that are named by the server's time. A key is looked for in the present
+-- one, in the one before, and in the one after, which has keys where the clock has stepped back.
 
 -- What is remembered under a key: the fingerprint of the request that was carried out; or nothing.
 local function remembered(call, seen, seen_before, seen_after, identity)

@@ -43,7 +43,7 @@ async def api(servers: Servers) -> AsyncIterator[Api]:
     target = Target(f"async-{SERVERS[-1]}", servers)
     app = create_app(target.engine, open_without_keys=True, deadline_ms=SETTINGS.deadline_ms)
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://headgate.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield Api(client, target.engine, target.clock, target)
     await target.close()
 

@@ -30,7 +30,7 @@ async def nobody_there() -> AsyncIterator[httpx.AsyncClient]:
     settings = SETTINGS.model_copy(update={"deadline_ms": 20, "setup_deadline_ms": 20})
     engine = AsyncHeadgate.connect("unix:///nowhere/headgate.sock", environment="test", settings=settings)
     transport = httpx.ASGITransport(app=create_app(engine, open_without_keys=True))
-    async with httpx.AsyncClient(transport=transport, base_url="http://headgate.test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     await engine.close()
 

@@ -39,7 +39,7 @@ def behind_keys(api: Api, *, open_without_keys: bool = False, own: str | None = 
         deadline_ms=10_000,
         log=make_logger(file=io.StringIO()),
     )
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://headgate.test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost")
 
 
 async def ask(client: httpx.AsyncClient, kind: str, key: str | None) -> tuple[int, str | None]:
@@ -103,6 +103,23 @@ async def test_the_key_of_the_environment_may_do_everything_and_shuts_an_open_do
             assert await ask(client, "read", wrong) == (401, "Unauthenticated")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "localhost.evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+async def test_pages_of_other_sites_are_not_let_in_by_a_door_without_keys(api: Api, headers: dict[str, str]) -> None:
+    async with behind_keys(api, open_without_keys=True) as client:
+        response = await client.post("/api/v1/customers/cus-acme/archive", headers=headers)
+        assert (response.status_code, response.json()["code"]) == (403, "AccessDenied")
+        local = {"Host": "127.0.0.1:8080", "Origin": "http://localhost:3000"}
+        assert (await client.get(CHECK, headers=local)).json()["code"] == "EnvironmentNotReady", "it was let in"
+
+
 async def test_a_check_that_holds_something_needs_the_scope_of_a_write(api: Api) -> None:
     _, key = await api.engine.api_keys.create("reader", "read")
     async with behind_keys(api) as client:
@@ -114,7 +131,7 @@ async def test_log_lines_tell_whose_key_it_was_and_never_the_key(api: Api) -> No
     made, key = await api.engine.api_keys.create("gateway", "read")
     lines = io.StringIO()
     app = create_app(api.engine, api_key=SecretStr(OWN_KEY), deadline_ms=10_000, log=make_logger(file=lines))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://headgate.test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
         for shown in (key, OWN_KEY, "wrong-one"):
             await client.get(CHECK, headers={"X-API-KEY": shown})
     assert [json.loads(line)["key"] for line in lines.getvalue().splitlines()] == [made.id, "environment", None]

@@ -133,7 +133,7 @@ async def test_an_environment_of_another_clock_is_not_ready_and_says_why(api: Ap
     await api.engine.catalog.put_features([{"id": "tokens", "feature_type": "NUMBER", "meter_type": "INCREMENTAL"}])
     async with AsyncHeadgate.connect(api.target.url, environment=api.target.environment) as other:
         app = create_app(other, open_without_keys=True, deadline_ms=10_000)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://headgate.test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
             response = await client.get("/readyz")
     assert response.status_code == 503
     assert response.json()["status"] == "unavailable"
@@ -160,7 +160,7 @@ async def test_a_shortcut_answers_as_the_route_does(api: Api) -> None:
     assert len(plain.user_middleware) == len(whole.user_middleware) - 1
     seen = []
     for app in (whole, plain):
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://headgate.test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://localhost") as client:
             for path in (CHECK, CHECK.replace("v1", "v1-beta"), CHECK.replace("cus-acme", "cus-%C3%A4")):
                 for query in ("featureId=tokens", "featureId=none", "", "featureId=tokens&unknown=1"):
                     response = await client.get(f"{path}?{query}")
@@ -186,3 +186,10 @@ def test_both_spellings_of_the_check_have_one() -> None:
         "/api/v1-beta/customers/{id}/entitlements/check",
         "/api/v1/customers/{id}/entitlements/check",
     ]
+
+
+async def test_what_has_to_be_written_first_is_not_asked_for_again(api: Api) -> None:
+    response = await api.client.get("/api/v1/features")
+    assert (response.status_code, response.json()["code"]) == (503, "EnvironmentNotReady")
+    assert "POST /api/v1/features" in response.json()["message"]
+    assert response.headers["x-should-retry"] == "false"

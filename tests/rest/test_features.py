@@ -197,3 +197,17 @@ async def test_a_list_refuses_what_it_does_not_know(api: Api, query: str) -> Non
 async def test_an_unknown_feature_is_404(api: Api, method: str, body: Any) -> None:
     answer = await unchanged(api, lambda: api.send(method, f"{PATH}/nothing", body, status=404))
     assert answer["code"] == "FeatureNotFound"
+
+
+@pytest.mark.parametrize("first", ["features", "credits/custom-currencies"])
+async def test_a_feature_and_a_currency_share_no_id(api: Api, first: str) -> None:
+    bodies = {
+        "features": {"id": "same", "displayName": "Same", "featureType": "NUMBER", "meterType": "INCREMENTAL"},
+        "credits/custom-currencies": {"id": "same", "displayName": "Same"},
+    }
+    second = next(each for each in bodies if each != first)
+    await api.send("POST", f"/api/v1/{first}", bodies[first], status=201)
+    before = api.target.dump()
+    answer = await api.send("POST", f"/api/v1/{second}", bodies[second], status=409)
+    assert answer["code"] == "DuplicatedEntityNotAllowed"
+    assert api.target.dump() == before

@@ -298,3 +298,18 @@ async def test_imported_subscriptions_keep_their_ids_and_their_past(api: Api) ->
     assert (old["customerId"], old["status"], old["endDate"]) == ("other", "EXPIRED", "2026-01-01T00:00:00Z")
     assert (old["cancelReason"], site["resourceId"]) == ("EXPIRED", "site")
     assert site["addons"] == [{"id": "boost", "quantity": 2}]
+
+
+async def test_an_import_goes_by_an_id_that_says_whose_it_is_as_a_provision_does(api: Api) -> None:
+    await set_up(api)
+    shown = (await provision(api))["data"]["id"]
+    item = {"id": shown, "customerId": BODY["customerId"], "planId": BODY["planId"]}
+    await api.send("POST", f"{PATH}/import", {"subscriptions": [item]})
+    listed = (await api.get(PATH, customerId=BODY["customerId"]))["data"]
+    assert [each["id"] for each in listed] == [shown]
+
+    other = {**item, "customerId": "other"}
+    before = api.target.dump()
+    answer = await api.send("POST", f"{PATH}/import", {"subscriptions": [other]}, status=409)
+    assert answer["code"] == "Conflict"
+    assert api.target.dump() == before

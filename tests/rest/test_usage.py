@@ -349,7 +349,7 @@ async def test_credits_can_not_be_set_and_the_fields_of_the_error_are_those_of_t
         record = usage(10, featureId=feature, updateBehavior="SET")
         response = await unchanged(api, lambda record=record: post(api, record))  # type: ignore[misc]
         assert (response.status_code, response.json()["code"]) == (400, "BadUserInput")
-        assert response.json()["message"].startswith("updateBehavior: 'SET': is not possible")
+        assert response.json()["message"].startswith("usages[0].updateBehavior: 'SET': credits can't be set")
 
 
 @pytest.mark.parametrize(
@@ -476,3 +476,16 @@ async def test_a_query_on_a_report_is_refused(api: Api) -> None:
     for path in (V1, V2, CONSUME):
         response = await unchanged(api, lambda path=path: post(api, usage(1), path=f"{path}?dryRun=true"))  # type: ignore[misc]
         assert (response.status_code, "dryRun" in response.text) == (400, True)
+
+
+async def test_what_can_be_told_of_a_batch_before_it_begins_is_told_then(api: Api) -> None:
+    await found_paid(api)
+    before = api.target.dump()
+    records = [usage(1), usage(1, featureId=CREDITS, updateBehavior="SET")]
+    answer = await api.send("POST", "/api/v1/usage", {"usages": records}, status=400)
+    assert "usages[1].updateBehavior" in answer["message"]
+    item = {"customerId": "cus-acme", "amount": 1, "idempotencyKey": "key-1", "currencyId": CREDITS}
+    body = {"consumptions": [item, {**item, "idempotencyKey": "key-2", "currencyId": "currency-none"}]}
+    answer = await api.send("POST", "/api/v1/credits/consumption/async", body, status=404)
+    assert "consumptions[1].currencyId" in answer["message"]
+    assert api.target.dump() == before

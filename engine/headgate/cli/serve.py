@@ -27,8 +27,9 @@ Without any API key it listens on loopback only, and lets in everybody on this m
 
 \b
 Example:
+    export HEADGATE_URL=redis://localhost:6379/0 HEADGATE_ENVIRONMENT=production
     headgate api-keys create gateway --scope runtime
-    headgate serve --url redis://localhost:6379/0 --environment production --host 0.0.0.0 --workers 2
+    headgate serve --host 0.0.0.0 --workers 2
 
 Exit codes: 0 stopped by a signal, 1 the workers ended again and again, 2 a setting is wrong, 3 no answer.
 """

@@ -3,7 +3,8 @@
 Plain ASGI, so that it costs little. In this order:
 
 1. a request id is taken from `x-request-id`, or made, and sent back;
-2. who calls is found out, before anything of the body is read: else 401;
+2. who calls is found out, before anything of the body is read: else 401; where no key is needed, a page of another
+   site that a browser of this machine shows is refused with 403;
 3. a body over 1 MiB is refused with 413, by its length before it is read, or while it is read;
 4. what is not JSON, or deeper than 8, is refused with 400 before it is parsed;
 5. the route answers; whatever it did not foresee is a 500 that says nothing, and a log line that says everything;
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -25,7 +27,7 @@ from headgate.clock import monotonic_ms
 from headgate.errors import HeadgateError, InvalidInput
 from headgate.rest.access import CALLER, Caller
 from headgate.rest.description import DOCS_PATH, OPENAPI_PATH
-from headgate.rest.doorkeeper import Doorkeeper
+from headgate.rest.doorkeeper import EVERYBODY, Doorkeeper
 from headgate.rest.metrics import UNMATCHED, Metrics
 from headgate.rest.problems import BODY, Refused, of_defect, of_engine, of_refusal
 
@@ -42,6 +44,9 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics", DOCS_PATH, OPENA
 CLIENT_CLOSED: Final = 499
 """What is logged where the client went away before it was answered."""
 
+_LOCAL_NAME: Final = rb"(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?"
+_LOCAL = re.compile(_LOCAL_NAME, re.IGNORECASE)
+_LOCAL_ORIGIN = re.compile(rb"https?://" + _LOCAL_NAME, re.IGNORECASE)
 _SENDABLE_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _JSON_TYPE = re.compile(rb"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 # Possessive, and an unclosed string goes to the end: the time is linear, whatever a body holds.
@@ -95,7 +100,9 @@ class Guards:
         """Refuse a request, or let the route answer it."""
         try:
             if scope["path"] not in OPEN_PATHS:
-                scope[CALLER] = await self._doorkeeper.identify(headers.get(b"x-api-key"))
+                caller = scope[CALLER] = await self._doorkeeper.identify(headers.get(b"x-api-key"))
+                if caller is EVERYBODY:
+                    _require_local(headers)
             length = headers.get(b"content-length", b"0")
             if length != b"0" or b"transfer-encoding" in headers:
                 body = scope[BODY] = await _read_body(length, receive)
@@ -120,6 +127,15 @@ class Guards:
             request_id=request_id.decode(),
             key=caller.key if isinstance(caller, Caller) else None,
         )
+
+
+def _require_local(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse what a page in a browser sends: where no key is needed, any page that is looked at could send it."""
+    origin = headers.get(b"origin")
+    if _LOCAL.fullmatch(headers.get(b"host", b"")) and (origin is None or _LOCAL_ORIGIN.fullmatch(origin)):
+        return
+    message = "without API keys only programs of this machine are let in, by localhost: make a key for all others"
+    raise Refused(HTTPStatus.FORBIDDEN, "AccessDenied", message)
 
 
 def _request_id(given: bytes | None) -> bytes:

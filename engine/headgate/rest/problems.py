@@ -92,6 +92,8 @@ def may_come_again(error: errors.HeadgateError, scope: Mapping[str, Any]) -> boo
     status = status_of(error)
     if status is HTTPStatus.CONFLICT or (status is HTTPStatus.SERVICE_UNAVAILABLE and _is_check(scope)):
         return False
+    if isinstance(error, errors.EnvironmentNotReady):
+        return False  # it says what has to be written first
     is_clear = not isinstance(error, errors.OutcomeUnknown | errors.CatalogNotEverywhere)
     if isinstance(error, errors.BatchIncomplete):
         is_clear = set(error.outcomes) == {"not applied"}

@@ -130,12 +130,15 @@ async def retrieve_entitlements(request: Request, engine: Engine, id: str) -> Re
 async def _reserve(
     engine: AsyncHeadgate, customer: str, amount: Decimal, about: dict[str, Any], hold: dict[str, Any]
 ) -> tuple[Decision, Reservation | None]:
-    """Hold an amount, or find it held. A repeat has the first outcome, with the numbers of now."""
+    """Hold an amount, or find it held: a repeat has the first outcome, with the numbers of now, as long as it is held.
+
+    What has ended is no grant: else an id would be one for a day after its end.
+    """
     made = await engine.reserve(customer, amount=amount, **about, **hold)
     if made.decision is not None:
         return made.decision, made.reservation if made.granted else None
     now = await engine.check(customer, requested_usage=0, **about)
-    return replace(now, granted=True, reason=None, requested=made.reservation.amount), made.reservation
+    return replace(now, granted=made.granted, reason=None, requested=made.reservation.amount), made.reservation
 
 
 def _require_one_capability(request: Request) -> None:

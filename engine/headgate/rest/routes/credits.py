@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from headgate.client.async_client import AsyncHeadgate
 from headgate.errors import ConfigurationKeepsChanging, NotFound, Unavailable
+from headgate.model.catalog import Currency
 from headgate.model.credits import Wallet
 from headgate.model.ids import require_id
 from headgate.model.reservation import Reservation
@@ -127,6 +128,11 @@ async def consume_credits(request: Request, engine: Engine, body: ConsumptionBod
 async def consume_credits_async(request: Request, engine: Engine, body: ConsumptionsBody) -> Response:
     """Take credits from wallets, up to 1,000 times in order; it is done when this answers."""
     queries.known_only(request, ())
+    found = await engine.catalog.find(list(dict.fromkeys(each.currency_id for each in body.consumptions)))
+    for index, each in enumerate(body.consumptions):
+        if not isinstance(found.get(each.currency_id), Currency):
+            within = f"(consumptions[{index}].currencyId): nothing was counted, it"
+            raise NotFound("currency", each.currency_id, within=within)
     await count(engine, [each.as_record() for each in body.consumptions], WIRE_NAMES)
     return respond(Data[Accepted](data=Accepted()))
 

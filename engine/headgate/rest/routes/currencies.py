@@ -19,6 +19,7 @@ from headgate.model.catalog import Currency
 from headgate.model.decision import instant
 from headgate.model.packages import Package
 from headgate.rest.access import FULL, READ
+from headgate.rest.capabilities import require_no_other
 from headgate.rest.engine import Engine
 from headgate.rest.pages import Paged, paged
 from headgate.rest.queries import PAGING, Parameter, documented, known_only, strings
@@ -143,6 +144,7 @@ async def create_currency(request: Request, engine: Engine, body: CurrencyBody) 
 
     with wire_names(_NAMES):
         wanted = body.wanted()
+        await require_no_other(engine, Currency, body.id)
         currency = await engine.catalog.change_currency(body.id, made)
     return respond(Data[CurrencyAnswer](data=CurrencyAnswer.of(currency)), 201)
 

@@ -19,6 +19,7 @@ from headgate.errors import DuplicateId, InvalidInput, NotFound
 from headgate.model.catalog import Feature, FeatureStatus, FeatureType, MeterType
 from headgate.model.decision import instant
 from headgate.rest.access import FULL, READ
+from headgate.rest.capabilities import require_no_other
 from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.pages import Paged, paged
@@ -179,6 +180,7 @@ async def create_feature(request: Request, engine: Engine, body: FeatureBody) ->
 
     with wire_names(_NAMES):
         wanted = body.wanted()
+        await require_no_other(engine, Feature, body.id)
         feature = await engine.catalog.change_feature(body.id, made)
     return respond(Data[FeatureAnswer](data=FeatureAnswer.of(feature)), 201)
 

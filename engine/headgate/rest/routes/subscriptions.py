@@ -130,12 +130,7 @@ async def provision_subscription(request: Request, engine: Engine, body: Provisi
     """Create a subscription, or change the one of this id. It counts from the next call on."""
     known_only(request, ())
     customer, resource = body.customer_id, body.resource_id
-    id, is_claimed = None, False
-    if body.id is not None:
-        place = _place_in(body.id)
-        if place is not None and place[:2] != (customer, resource):
-            raise Conflict(f"subscription {body.id!r} belongs to another customer or resource: take another id")
-        id, is_claimed = (place[2], False) if place else (require_id(body.id, "id"), True)
+    id, is_claimed = (None, False) if body.id is None else _own_id(body.id, customer, resource)
     present = await _present(engine, customer, resource, id or _default_id(body)) if body.entitlements else None
     upsert = {**({} if id is None else {"id": id}), **body.given(present)}
     with as_sent("subscription.", body.places(), _NAMES | _TRIAL_NAMES):
@@ -154,7 +149,10 @@ async def provision_subscription(request: Request, engine: Engine, body: Provisi
 
 @router.post(f"{_PATH}/import", operation_id="import_subscriptions", **_routed(FULL, Data[ImportAnswer]))
 async def import_subscriptions(request: Request, engine: Engine, body: ImportBody) -> Response:
-    """Create up to 100 subscriptions, or change those of these ids, in order. Importing them again is safe."""
+    """Create up to 100 subscriptions, or change those of these ids, in order. Importing them again is safe.
+
+    Where one of them can not be, those before it are there.
+    """
     known_only(request, ())
     plans, addons = await engine.catalog.plans(), await engine.catalog.addons()
     for index, each in enumerate(body.subscriptions):
@@ -166,9 +164,12 @@ async def import_subscriptions(request: Request, engine: Engine, body: ImportBod
                 raise InvalidInput.of(field, addon.id, "there is no such add-on")
     for customer in dict.fromkeys(each.customer_id for each in body.subscriptions):
         await engine.customers.get(customer)
+    own_ids = [_own_id(each.id, each.customer_id, each.resource_id) for each in body.subscriptions]
     for index, each in enumerate(body.subscriptions):
         with as_sent("subscription.", {}, _NAMES | {"end_ms": "endDate"}, within=f"subscriptions[{index}]."):
-            await engine.subscriptions.provision(each.customer_id, each.given(), claimed=True, make_resource=True)
+            id, is_claimed = own_ids[index]
+            upsert = {**each.given(), "id": id}
+            await engine.subscriptions.provision(each.customer_id, upsert, claimed=is_claimed, make_resource=True)
     return respond(Data[ImportAnswer](data=ImportAnswer(task_id=f"import_{uuid.uuid4().hex}")))
 
 
@@ -224,6 +225,16 @@ def _key(state: SubscriptionState) -> tuple[int, str, str]:
 
 def _default_id(body: ProvisionBody) -> str:
     return body.plan_id if body.resource_id is None else f"{body.plan_id}@{body.resource_id}"
+
+
+def _own_id(id: str, customer: str, resource: str | None) -> tuple[str, bool]:
+    """Find the id among its customer's, and whether it has to be claimed: not one that says itself whose it is."""
+    place = _place_in(id)
+    if place is None:
+        return require_id(id, "id"), True
+    if place[:2] != (customer, resource):
+        raise Conflict(f"subscription {id!r} belongs to another customer or resource: take another id")
+    return place[2], False
 
 
 def _place_in(id: str) -> Place | None:

@@ -137,5 +137,7 @@ async def _report(request: Request, engine: AsyncHeadgate, usages: Sequence[Usag
         if isinstance(named, Feature) and not named.is_metered:
             rule = f"is not metered ({named.feature_type.value}): there is nothing to count"
             raise InvalidInput.of(f"usages[{index}].featureId", usage.feature_id, rule)
+        if not isinstance(named, Feature) and usage.update_behavior == "SET":
+            raise InvalidInput.of(f"usages[{index}].updateBehavior", "SET", "credits can't be set: report a DELTA")
     records = [usage.as_record(of_currency=not isinstance(found[usage.feature_id], Feature)) for usage in usages]
     return await count(engine, records, WIRE_NAMES)
