@@ -349,7 +349,7 @@ async def test_credits_can_not_be_set_and_the_fields_of_the_error_are_those_of_t
         record = usage(10, featureId=feature, updateBehavior="SET")
         response = await unchanged(api, lambda record=record: post(api, record))  # type: ignore[misc]
         assert (response.status_code, response.json()["code"]) == (400, "BadUserInput")
-        assert response.json()["message"].startswith("usages[0].updateBehavior: 'SET': credits can't be set")
+        assert "updateBehavior: 'SET': " in response.json()["message"]
 
 
 @pytest.mark.parametrize(
