@@ -193,3 +193,17 @@ async def test_what_has_to_be_written_first_is_not_asked_for_again(api: Api) -> 
     assert (response.status_code, response.json()["code"]) == (503, "EnvironmentNotReady")
     assert "POST /api/v1/features" in response.json()["message"]
     assert response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"customerId": "cus-acme", "featureId": "tokens", "value": 5, "value": 0}',
+        '{"customerId": "cus-acme", "featureId": "tokens", "value": 5, "dimensions": {"teamId": "a", "teamId": "b"}}',
+    ],
+)
+async def test_a_name_that_is_there_twice_is_refused_and_not_guessed(api: Api, record: str) -> None:
+    headers = {"content-type": "application/json"}
+    response = await api.client.post("/api/v1/usage", content=f'{{"usages": [{record}]}}', headers=headers)
+    assert (response.status_code, response.json()["code"]) == (400, "BadUserInput")
+    assert "more than once" in response.json()["message"]

@@ -14,6 +14,8 @@ Plain ASGI, so that it costs little. In this order:
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -200,6 +202,18 @@ def _require_json(body: bytes, content_type: bytes) -> None:
         raise InvalidInput.of("content-type", shown, "must be application/json")
     if is_too_deep(body):
         raise _bad(f"body: lists and objects lie deeper than {DEPTH_MAX} in each other, or are not closed")
+    # Which of two would count is for nobody to guess: the second could be dimensions that match no budget.
+    with contextlib.suppress(ValueError, RecursionError):  # what is no JSON at all is told by whoever reads it
+        json.loads(body, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _bad(f"body: {ascii(name[:80])} is there more than once in one object")
+        found[name] = value
+    return found
 
 
 def is_too_deep(body: bytes) -> bool:
