@@ -211,7 +211,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, value in pairs:
         if name in found:
-            raise _bad(f"body: {ascii(name[:80])} is there more than once in one object")
+            raise _bad(f"body: {name[:80]!a} is there more than once in one object")
         found[name] = value
     return found
 
