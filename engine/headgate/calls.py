@@ -28,7 +28,8 @@ class Call:
     which nobody waits for it, and the instant to take in environments with a simulated clock). The driver puts the
     moment in front when it sends, as only it knows the time. A `shared` call is a reading for the hot path, whose reply
     is checked by its stamp later on: callers that ask for the very same thing at once are served by one. `writes` is
-    false where running twice changes nothing: such a call may be sent again when its reply was lost.
+    false where running twice changes nothing: such a call may be sent again when its reply was lost. A call that is not
+    `patient` is not sent again where it was refused for now.
     """
 
     script: str
@@ -37,6 +38,7 @@ class Call:
     timed: int | None = None
     writes: bool = True
     shared: bool = False
+    patient: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -209,6 +210,16 @@ def test_the_instant_is_never_later_than_the_callers_deadline_on_the_servers_clo
     clock.observe(b"catalog", 50_000, 140)
     assert clock.not_after(b"catalog", 140) == 50_000
     assert clock.not_after(b"another node's catalog", 140) == NEVER
+
+
+def test_a_call_that_is_not_patient_is_sent_once_where_it_is_refused(dispatcher: Dispatcher, monotonic: Steady) -> None:
+    hasty = replace(WRITE, patient=False)
+    error, steps = deliver(dispatcher, monotonic, hasty, answers(NotRun("the server is full"), GRANTED))
+    assert isinstance(error, Unavailable)
+    assert "the server is full" in str(error)
+    assert len(steps) == 1
+    reply, steps = deliver(dispatcher, monotonic, hasty, answers(GRANTED))
+    assert (reply, len(steps)) == (GRANTED, 1)
 
 
 def test_what_is_known_of_a_clock_is_known_of_a_whole_partition() -> None:

@@ -139,6 +139,8 @@ class Dispatcher:
                 if not isinstance(outcome, NotRun | ReplyLost):
                     raise outcome
                 reason = str(outcome)
+                if not call.patient:
+                    break
             else:
                 assert outcome is not None
                 self._observe(call, outcome)

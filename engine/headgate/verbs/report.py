@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -109,8 +109,11 @@ def _record_of(given: Mapping[str, Any], prefix: str) -> UsageRecord:
     return UsageRecord(**{"feature": None, **given})
 
 
-def report(state: State, usage: Usage) -> Verb[Receipt]:
-    """Count a record on the account and once on each matched budget, however many chains share it; once under a key."""
+def report(state: State, usage: Usage, *, patient: bool = True) -> Verb[Receipt]:
+    """Count a record on the account and once on each matched budget, however many chains share it; once under a key.
+
+    Who is not patient gives up where the server refuses for now, as one that is full does.
+    """
     request = usage.request
     once = once_of(state, "report", request, usage.key, usage.value, usage.behavior.value, usage.dated_ms)
     with Attempts(request.customer) as attempts:
@@ -119,7 +122,8 @@ def report(state: State, usage: Usage) -> Verb[Receipt]:
             error = _not_countable(prepared, usage)
             if error is None:
                 named = yield from prepared_once(state, request, once)
-                reply = yield prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
+                call = prepared.report(usage.value, usage.behavior.value, usage.dated_ms, once=named)
+                reply = yield call if patient else replace(call, patient=False)
                 attempts.note(reply)
             else:
                 done_at_ms = None if once is None else (yield from found_done(state, request, once))

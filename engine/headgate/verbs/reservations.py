@@ -257,7 +257,7 @@ def _pay(state: State, reservation: Reservation) -> Verb[None]:
     """
     nothing = UsageRecord(reservation.customer, None, 0, currency=reservation.currency, resource=reservation.resource)
     with contextlib.suppress(HeadgateError):
-        yield from report(state, usage_of(nothing))
+        yield from report(state, usage_of(nothing), patient=False)
 
 
 def extend(state: State, customer: str, id: str, lasts_ms: int) -> Verb[Reservation]:
