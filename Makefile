@@ -14,7 +14,7 @@ PYTHON ?= $(shell for name in python3.12 python3.11 python3 python3.13 python3.1
 	"$$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
 	&& { echo "$$name"; break; }; done)
 
-WORKERS ?= 2
+WORKERS ?= 3
 SECONDS ?= 300
 ARGS ?=
 
@@ -31,7 +31,7 @@ help: ## list the targets
 demo: $(VENV)/.ready-to-run ## an embedded server, the example policy, and about 10 seconds of storm on its budgets
 	$(VENV)/bin/headgate demo $(ARGS)
 
-test: $(VENV)/.ready-to-develop ## all tests, in WORKERS=2 processes
+test: $(VENV)/.ready-to-develop ## all tests, in WORKERS=3 processes: many of them wait for others
 	$(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both clients everywhere (three times as long)
