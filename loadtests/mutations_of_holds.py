@@ -110,7 +110,13 @@ MUTANTS_OF_HOLDS = (
         "return earliest and struct.unpack('<d', earliest) < now_ms",
         "a hold lasts longer than was said",
     ),
-    Mutant("a debt is not told", SETTLE, "owed > 0 and 1 or 0", "0", "grants that could pay expire first"),
+    Mutant(
+        "a debt is not told",
+        SETTLE,
+        "return { DONE, now_ms, record, owed > 0 and 1 or 0 }",
+        "return { DONE, now_ms, record, 0 }",
+        "grants that could pay expire first",
+    ),
     Mutant("settled twice", SETTLE, "if state == SETTLED or state == RELEASED then", "if false then", "it counts"),
     Mutant(
         "another amount is the same end",
