@@ -65,7 +65,7 @@ async def test_what_is_given_of_an_addon_is_changed_and_the_rest_stays(api: Api)
     await set_up(api)
     changed = await api.send("PATCH", BOOST, {"displayName": "Booster", "status": "PUBLISHED"})
     assert changed == {"data": {**SHOWN, "displayName": "Booster", "versionNumber": 2}}
-    assert await api.send("POST", f"{BOOST}/publish", {"migrationType": "NEW_CUSTOMERS"}) == {"data": {"taskId": None}}
+    assert await api.send("POST", f"{BOOST}/publish", {"migrationType": "ALL_CUSTOMERS"}) == {"data": {"taskId": None}}
     assert await api.get(BOOST) == changed
 
 

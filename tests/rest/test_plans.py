@@ -144,9 +144,10 @@ async def test_plans_are_listed_by_id_on_pages_and_filtered(api: Api) -> None:
 async def test_publishing_answers_that_there_is_nothing_to_wait_for_and_changes_nothing(api: Api) -> None:
     await set_up(api, TOKENS)
     before = await api.engine.catalog.plans()
-    for migration_type in ("NEW_CUSTOMERS", "ALL_CUSTOMERS"):
-        published = await api.send("POST", f"{PRO}/publish", {"migrationType": migration_type})
-        assert published == {"data": {"taskId": None}}
+    published = await api.send("POST", f"{PRO}/publish", {"migrationType": "ALL_CUSTOMERS"})
+    assert published == {"data": {"taskId": None}}
+    refused = await api.send("POST", f"{PRO}/publish", {"migrationType": "NEW_CUSTOMERS"}, status=400)
+    assert (refused["code"], "migrationType" in refused["message"]) == ("NotSupported", True)
     assert await api.engine.catalog.plans() == before
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from headgate.calls import Verb
@@ -37,15 +39,9 @@ async def trouble_of(engine: AsyncHeadgate, deadline_ms: int) -> list[str]:
 
 
 def _look(engine: AsyncHeadgate) -> Verb[None]:
-    """Run a script that reads what the environment is, also where this engine knows it already."""
-    state = engine._state
-    known, state.environment = state.environment, None
-    try:
-        yield from open_environment(state)
-    except EnvironmentNotReady:
-        pass
-    finally:
-        state.environment = state.environment or known
+    """Run a script that reads what the environment is, also where this engine knows it already: it stays known."""
+    with contextlib.suppress(EnvironmentNotReady):
+        yield from open_environment(replace(engine._state, environment=None))
 
 
 async def _refusals(engine: AsyncHeadgate, end_ms: float) -> list[str]:

@@ -29,6 +29,7 @@ from headgate.rest.answers.packages import (
     PackageChangesBody,
     PlanAnswer,
     PublishAnswer,
+    PublishBody,
 )
 from headgate.rest.answers.terms import TERMS_NAMES
 from headgate.rest.filters import CREATED, created_within
@@ -36,6 +37,7 @@ from headgate.rest.pages import Window, paged
 from headgate.rest.places import Places, as_sent
 from headgate.rest.queries import PAGING, identifier, known_only, strings
 from headgate.rest.shapes import Data, Page, Pagination, respond
+from headgate.rest.unbuilt import not_supported
 
 P = TypeVar("P", Plan, Addon)
 
@@ -140,9 +142,12 @@ async def list_all(noun: Noun[Any], request: Request, engine: AsyncHeadgate, win
     return respond(Page[Any](data=[noun.answer.of(each) for each in page], pagination=pagination))
 
 
-async def publish(noun: Noun[Any], request: Request, engine: AsyncHeadgate, id: str) -> Response:
+async def publish(noun: Noun[Any], request: Request, engine: AsyncHeadgate, id: str, body: PublishBody) -> Response:
     """Answer that a plan or an add-on is live, as it has been since it was written."""
     known_only(request, ())
+    if body.migration_type != "ALL_CUSTOMERS":
+        rule = "there is one version, which holds for all subscribers since it was written: give ALL_CUSTOMERS"
+        raise not_supported("migrationType", body.migration_type, rule)
     await _read(noun, engine, id)
     return respond(Data[PublishAnswer](data=PublishAnswer()))
 

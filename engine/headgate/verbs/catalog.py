@@ -51,6 +51,7 @@ __all__ = [
 Model = TypeVar("Model", bound=Strict)
 AnyItem = TypeVar("AnyItem", Feature, Currency, EntityType)
 AnyPackage = TypeVar("AnyPackage", Plan, Addon)
+AnyDocument = TypeVar("AnyDocument", Feature, Currency, EntityType, Plan, Addon)
 
 UPSERTS_MAX: Final = 100
 """How many currencies, plans or add-ons one call may write."""
@@ -128,15 +129,28 @@ def _put_items(
     require: Callable[[Mapping[str, AnyItem]], None] = lambda known: None,
     change: Callable[[AnyItem, AnyItem], AnyItem] = lambda known, given: given,
 ) -> Verb[list[AnyItem]]:
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
+    def after(catalog: Catalog) -> list[AnyItem]:
         known = known_of(catalog)
         require(known)
         asked = [change(known[each.id], each) if each.id in known else each for each in items]
-        after = [_item_after(known.get(each.id), each, catalog.read_at_ms) for each in asked]
-        documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
-        if (yield from _put(state, catalog, documents, same=all(known.get(each.id) == each for each in after))):
-            return after
+        return [_item_after(known.get(each.id), each, catalog.read_at_ms) for each in asked]
+
+    return (yield from _write(state, kind, known_of, after))
+
+
+def _write(
+    state: State,
+    kind: str,
+    known_of: Callable[[Catalog], Mapping[str, AnyDocument]],
+    after: Callable[[Catalog], list[AnyDocument]],
+) -> Verb[list[AnyDocument]]:
+    """Write what is to be after the catalog as it is read, as often as others write in between."""
+    for _ in range(ATTEMPTS_MAX):
+        catalog = yield from _present(state)
+        known, written = known_of(catalog), after(catalog)
+        documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in written}
+        if (yield from _put(state, catalog, documents, same=all(known.get(each.id) == each for each in written))):
+            return written
     raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
 
 
@@ -173,17 +187,18 @@ def _change_item(
     change: Callable[[AnyItem | None], AnyItem],
     known_of: Callable[[Catalog], Mapping[str, AnyItem]],
 ) -> Verb[AnyItem]:
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
+    def after(catalog: Catalog) -> list[AnyItem]:
         known = known_of(catalog).get(id)
-        given = change(known)
-        if given.id != id:
-            raise InvalidInput.of(f"{kind}.id", given.id, f"must stay {id!r}")
-        after = _item_after(known, given, catalog.read_at_ms)
-        document = {keys.catalog_field(kind, id): wire.pack_document(after)}
-        if (yield from _put(state, catalog, document, same=after == known)):
-            return after
-    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+        return [_item_after(known, _with_id(kind, id, change(known)), catalog.read_at_ms)]
+
+    (changed,) = yield from _write(state, kind, known_of, after)
+    return changed
+
+
+def _with_id(kind: str, id: str, given: AnyDocument) -> AnyDocument:
+    if given.id != id:
+        raise InvalidInput.of(f"{kind}.id", given.id, f"must stay {id!r}")
+    return given
 
 
 def put_plans(state: State, plans: Sequence[Plan]) -> Verb[list[Plan]]:
@@ -204,20 +219,22 @@ def _put_packages(
 ) -> Verb[list[AnyPackage]]:
     field = f"{kind}s"
     _require_batch(field, packages)
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
-        problems: list[Problem] = []
-        for index, package in enumerate(packages):
-            where = f"{field}[{index}]"
-            problems += fitting.package_problems(catalog.features, catalog.currencies, package, field=where)
-        if problems:
-            raise InvalidInput(problems)
+
+    def after(catalog: Catalog) -> list[AnyPackage]:
+        _require_fitting(catalog, {f"{field}[{index}]": each for index, each in enumerate(packages)})
         known = known_of(catalog.packages)
-        after = [package_after(known.get(package.id), package, catalog.read_at_ms) for package in packages]
-        documents = {keys.catalog_field(kind, each.id): wire.pack_document(each) for each in after}
-        if (yield from _put(state, catalog, documents, same=all(known.get(each.id) == each for each in after))):
-            return after
-    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+        return [package_after(known.get(each.id), each, catalog.read_at_ms) for each in packages]
+
+    return (yield from _write(state, kind, lambda catalog: known_of(catalog.packages), after))
+
+
+def _require_fitting(catalog: Catalog, packages: Mapping[str, Plan | Addon]) -> None:
+    """Refuse what does not fit the catalog; each stands under the name of its field."""
+    problems: list[Problem] = []
+    for field, package in packages.items():
+        problems += fitting.package_problems(catalog.features, catalog.currencies, package, field=field)
+    if problems:
+        raise InvalidInput(problems)
 
 
 def change_plan(state: State, id: str, change: Callable[[Plan | None], Plan]) -> Verb[Plan]:
@@ -237,20 +254,14 @@ def _change_package(
     change: Callable[[AnyPackage | None], AnyPackage],
     known_of: Callable[[Packages], Mapping[str, AnyPackage]],
 ) -> Verb[AnyPackage]:
-    for _ in range(ATTEMPTS_MAX):
-        catalog = yield from _present(state)
+    def after(catalog: Catalog) -> list[AnyPackage]:
         known = known_of(catalog.packages).get(id)
-        given = change(known)
-        if given.id != id:
-            raise InvalidInput.of(f"{kind}.id", given.id, f"must stay {id!r}")
-        problems = fitting.package_problems(catalog.features, catalog.currencies, given, field=kind)
-        if problems:
-            raise InvalidInput(problems)
-        after = package_after(known, given, catalog.read_at_ms)
-        document = {keys.catalog_field(kind, id): wire.pack_document(after)}
-        if (yield from _put(state, catalog, document, same=after == known)):
-            return after
-    raise ConfigurationKeepsChanging("other writers changed the catalog at every attempt")
+        given = _with_id(kind, id, change(known))
+        _require_fitting(catalog, {kind: given})
+        return [package_after(known, given, catalog.read_at_ms)]
+
+    (changed,) = yield from _write(state, kind, lambda catalog: known_of(catalog.packages), after)
+    return changed
 
 
 def package_after(known: AnyPackage | None, given: AnyPackage, now_ms: int) -> AnyPackage:

@@ -11,7 +11,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 
 import msgpack
 
@@ -41,9 +40,6 @@ from headgate.verbs.environment import open_environment
 from headgate.verbs.loading import load, prepared_request
 from headgate.verbs.report import UsageRecord, report, usage_of
 from headgate.wire import Status
-
-STILL_TO_END: Final = frozenset({ReservationStatus.OPEN, ReservationStatus.EXPIRED})
-"""Where something can still be said of what was used: one that has expired is settled late."""
 
 
 @dataclass(frozen=True, slots=True)

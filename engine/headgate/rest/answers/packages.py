@@ -106,7 +106,7 @@ class AddonChangesBody(PackageChangesBody):
 
 
 class PublishBody(Body):
-    """Whom a new version is for: here it is for all, since there is one."""
+    """Whom a new version is for: there is one, for all, so `NEW_CUSTOMERS` is refused."""
 
     migration_type: Literal["NEW_CUSTOMERS", "ALL_CUSTOMERS"]
 

@@ -9,20 +9,22 @@ accepted and ignored: the headers `X-ACCOUNT-ID` and `X-ENVIRONMENT-ID`; an envi
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from headgate.errors import DuplicateId, InvalidInput, NotFound
+from headgate.errors import InvalidInput, NotFound
 from headgate.model.catalog import Currency
 from headgate.model.decision import instant
 from headgate.model.packages import Package
 from headgate.rest.access import FULL, READ
-from headgate.rest.capabilities import require_no_other
+from headgate.rest.capabilities import created, require_no_other
 from headgate.rest.engine import Engine
 from headgate.rest.pages import Paged, paged
-from headgate.rest.queries import PAGING, Parameter, documented, known_only, strings
+from headgate.rest.queries import PAGING, Parameter, known_only, strings
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Page, respond
 from headgate.rest.wire_names import wire_names
 
@@ -118,15 +120,7 @@ class AssociatedAnswer(Answer):
     type: str
 
 
-def _routed(scope: Any, answer: Any, status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["currencies"],
-        "openapi_extra": documented(*parameters),
-    }
+_routed: Final = partial(routed, "currencies")
 
 
 @router.post(_PATH, operation_id="create_currency", **_routed(FULL, Data[CurrencyAnswer], 201))
@@ -134,18 +128,10 @@ async def create_currency(request: Request, engine: Engine, body: CurrencyBody) 
     """Create a currency. Creating it again as it is answers it again; another one under its id is 409."""
     known_only(request, ())
 
-    def made(present: Currency | None) -> Currency:
-        if present is None:
-            return wanted
-        kept = {"created_at_ms": present.created_at_ms, "updated_at_ms": present.updated_at_ms}
-        if wanted.model_copy(update=kept) != present:
-            raise DuplicateId("currency", wanted.id)
-        return present
-
     with wire_names(_NAMES):
         wanted = body.wanted()
         await require_no_other(engine, Currency, body.id)
-        currency = await engine.catalog.change_currency(body.id, made)
+        currency = await engine.catalog.change_currency(body.id, created(wanted))
     return respond(Data[CurrencyAnswer](data=CurrencyAnswer.of(currency)), 201)
 
 

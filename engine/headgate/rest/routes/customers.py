@@ -18,10 +18,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from headgate.errors import InvalidInput, NotFound
 from headgate.model.customer import Customer, Resource
@@ -31,7 +32,8 @@ from headgate.rest.access import FULL, READ
 from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.pages import Key, Paged, Window, cursor, paged
-from headgate.rest.queries import PAGING, Parameter, documented, known_only, text
+from headgate.rest.queries import PAGING, Parameter, known_only, text
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Page, Pagination, respond
 from headgate.rest.unbuilt import Unbuilt
 from headgate.rest.wire_names import wire_names
@@ -180,15 +182,7 @@ class ResourceAnswer(Answer):
         )
 
 
-def _routed(scope: Any, answer: type[BaseModel], status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["customers"],
-        "openapi_extra": documented(*parameters),
-    }
+_routed: Final = partial(routed, "customers")
 
 
 @router.post(_PATH, operation_id="create_customer", **_routed(FULL, Data[CustomerAnswer], 201))

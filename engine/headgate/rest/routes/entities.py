@@ -27,7 +27,8 @@ from headgate.rest.answers.governance import (
 )
 from headgate.rest.engine import Engine
 from headgate.rest.pages import Paged, paged
-from headgate.rest.queries import PAGING, Parameter, documented, flag, identifier, known_only
+from headgate.rest.queries import PAGING, Parameter, flag, identifier, known_only
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Data, IdText, Page, respond
 from headgate.rest.wire_names import wire_names
 from headgate.verbs.governance import EntityBudget
@@ -59,20 +60,11 @@ _ASSIGNMENT_NAMES: Final = {
 
 
 def _reads(answer: Any, *parameters: Parameter) -> dict[str, Any]:
-    return _documented(READ, answer) | {"openapi_extra": documented(*parameters)}
+    return routed("governance", READ, answer, 200, *parameters)
 
 
 def _writes(answer: Any) -> dict[str, Any]:
-    return _documented(FULL, answer)
-
-
-def _documented(scope: Any, answer: Any) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "responses": {200: {"model": answer}},
-        "tags": ["governance"],
-    }
+    return routed("governance", FULL, answer)
 
 
 @router.get(f"/api/v1-beta{_TYPES}", operation_id="list_entity_types_beta", **_reads(Page[EntityTypeAnswer]))

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import Field
 
-from headgate.errors import DuplicateId, InvalidInput, NotFound
+from headgate.errors import InvalidInput, NotFound
 from headgate.model.catalog import Feature, FeatureStatus, FeatureType, MeterType
 from headgate.model.decision import instant
 from headgate.rest.access import FULL, READ
-from headgate.rest.capabilities import require_no_other
+from headgate.rest.capabilities import created, require_no_other
 from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.pages import Paged, paged
-from headgate.rest.queries import PAGING, Parameter, documented, identifier, known_only, strings
+from headgate.rest.queries import PAGING, Parameter, identifier, known_only, strings
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Page, respond
 from headgate.rest.unbuilt import Unbuilt
 from headgate.rest.wire_names import wire_names
@@ -154,15 +156,7 @@ class FeatureAnswer(Answer):
         )
 
 
-def _routed(scope: Any, answer: Any, status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["features"],
-        "openapi_extra": documented(*parameters),
-    }
+_routed: Final = partial(routed, "features")
 
 
 @router.post("/api/v1/features", operation_id="create_feature", **_routed(FULL, Data[FeatureAnswer], 201))
@@ -170,18 +164,10 @@ async def create_feature(request: Request, engine: Engine, body: FeatureBody) ->
     """Create a feature. Creating it again as it is answers it again; another one under its id is 409."""
     known_only(request, ())
 
-    def made(present: Feature | None) -> Feature:
-        if present is None:
-            return wanted
-        kept = {"created_at_ms": present.created_at_ms, "updated_at_ms": present.updated_at_ms}
-        if wanted.model_copy(update=kept) != present:
-            raise DuplicateId("feature", wanted.id)
-        return present
-
     with wire_names(_NAMES):
         wanted = body.wanted()
         await require_no_other(engine, Feature, body.id)
-        feature = await engine.catalog.change_feature(body.id, made)
+        feature = await engine.catalog.change_feature(body.id, created(wanted))
     return respond(Data[FeatureAnswer](data=FeatureAnswer.of(feature)), 201)
 
 

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Final, Literal, Self
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from headgate.errors import InvalidInput, NotFound
 from headgate.model.credits import Grant, GrantKind, GrantState, GrantStatus
@@ -34,7 +35,8 @@ from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.names import pack_name, unpack_name
 from headgate.rest.pages import Paged, paged
-from headgate.rest.queries import PAGING, Parameter, documented, identifier, known_only, strings
+from headgate.rest.queries import PAGING, Parameter, identifier, known_only, strings
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Number, Page, instant_ms, respond
 from headgate.rest.unbuilt import Unbuilt, not_supported
 from headgate.rest.wire_names import wire_names
@@ -180,15 +182,7 @@ def _name(customer: str, currency: str, resource: str | None, id: str) -> str:
     return pack_name(_GRANT, customer, currency, resource, *id.split(":"))
 
 
-def _routed(scope: Any, answer: type[BaseModel], status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["credits"],
-        "openapi_extra": documented(*parameters),
-    }
+_routed: Final = partial(routed, "credits")
 
 
 @router.post("/api/v1/credits/grants", operation_id="create_grant", **_routed(FULL, Data[GrantAnswer], 201))

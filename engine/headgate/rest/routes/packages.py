@@ -4,13 +4,15 @@ Both are live when they are written, for every subscriber on the next call: ther
 nothing. An entitlement is named by its feature or its currency; its instants are those of the plan or add-on.
 
 accepted and ignored: the headers `X-ACCOUNT-ID` and `X-ENVIRONMENT-ID`; of entitlements, what is only shown to people:
-`description`, `displayNameOverride`, `hiddenFromWidgets`, `isCustom`, `order`; of publishing, `migrationType`.
+`description`, `displayNameOverride`, `hiddenFromWidgets`, `isCustom`, `order`.
+
+A version for new customers alone is 400 `NotSupported`: there is one version, and it holds for all.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request, Response
 
@@ -33,76 +35,61 @@ from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED_PARAMETERS
 from headgate.rest.packages import ADDONS, PLANS
 from headgate.rest.pages import Paged
-from headgate.rest.queries import Parameter, documented, known_only
+from headgate.rest.queries import Parameter, known_only
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Data, IdText, Page
 
 router = APIRouter()
 
 EntitlementId = Annotated[IdText, Path(alias="id", description="the feature or the currency")]
 
-_LISTS: Final = documented(
+_LISTS: Final = (
     Parameter("productId", "only those of this product"),
     Parameter("status", "only those with one of these statuses: DRAFT, PUBLISHED, ARCHIVED", is_list=True),
     *CREATED_PARAMETERS,
 )
 
 
-def _documented(tag: str, scope: Any, answer: Any, status: int = HTTPStatus.OK) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {int(status): {"model": answer}},
-        "tags": [tag],
-    }
-
-
 PlanId = Annotated[IdText, Path(alias="id", description="the plan")]
 PlanOfEntitlement = Annotated[IdText, Path(alias="plan_id", description="the plan")]
 
 
-@router.get(
-    "/api/v1/plans", operation_id="list_plans", openapi_extra=_LISTS, **_documented("plans", READ, Page[PlanAnswer])
-)
+@router.get("/api/v1/plans", operation_id="list_plans", **routed("plans", READ, Page[PlanAnswer], 200, *_LISTS))
 async def list_plans(request: Request, engine: Engine, window: Paged) -> Response:
     """List the plans, by id."""
     return await packages.list_all(PLANS, request, engine, window)
 
 
-@router.post(
-    "/api/v1/plans", operation_id="create_plan", **_documented("plans", FULL, Data[PlanAnswer], HTTPStatus.CREATED)
-)
+@router.post("/api/v1/plans", operation_id="create_plan", **routed("plans", FULL, Data[PlanAnswer], HTTPStatus.CREATED))
 async def create_plan(request: Request, engine: Engine, body: PlanBody) -> Response:
     """Create a plan. It is live at once."""
     known_only(request, ())
     return await packages.create(PLANS, engine, body)
 
 
-@router.get("/api/v1/plans/{id}", operation_id="get_plan", **_documented("plans", READ, Data[PlanAnswer]))
+@router.get("/api/v1/plans/{id}", operation_id="get_plan", **routed("plans", READ, Data[PlanAnswer]))
 async def get_plan(request: Request, engine: Engine, plan: PlanId) -> Response:
     """Read a plan."""
     return await packages.retrieve(PLANS, request, engine, plan)
 
 
-@router.patch("/api/v1/plans/{id}", operation_id="update_plan", **_documented("plans", FULL, Data[PlanAnswer]))
+@router.patch("/api/v1/plans/{id}", operation_id="update_plan", **routed("plans", FULL, Data[PlanAnswer]))
 async def update_plan(request: Request, engine: Engine, plan: PlanId, body: PlanChangesBody) -> Response:
     """Change what is given of a plan. It counts for every subscriber from the next call on."""
     known_only(request, ())
     return await packages.update(PLANS, engine, plan, body)
 
 
-@router.post(
-    "/api/v1/plans/{id}/publish", operation_id="publish_plan", **_documented("plans", FULL, Data[PublishAnswer])
-)
+@router.post("/api/v1/plans/{id}/publish", operation_id="publish_plan", **routed("plans", FULL, Data[PublishAnswer]))
 async def publish_plan(request: Request, engine: Engine, plan: PlanId, body: PublishBody) -> Response:
     """Change nothing: a plan is live, for all subscribers, when it is written."""
-    return await packages.publish(PLANS, request, engine, plan)
+    return await packages.publish(PLANS, request, engine, plan, body)
 
 
 @router.get(
     "/api/v1/plans/{plan_id}/entitlements",
     operation_id="list_plan_entitlements",
-    **_documented("plans", READ, Page[AnyEntitlement]),
+    **routed("plans", READ, Page[AnyEntitlement]),
 )
 async def list_plan_entitlements(request: Request, engine: Engine, plan: PlanOfEntitlement) -> Response:
     """List all that a plan entitles to, on one page."""
@@ -112,7 +99,7 @@ async def list_plan_entitlements(request: Request, engine: Engine, plan: PlanOfE
 @router.post(
     "/api/v1/plans/{plan_id}/entitlements",
     operation_id="create_plan_entitlements",
-    **_documented("plans", FULL, Data[list[AnyEntitlement]], HTTPStatus.CREATED),
+    **routed("plans", FULL, Data[list[AnyEntitlement]], HTTPStatus.CREATED),
 )
 async def create_plan_entitlements(
     request: Request, engine: Engine, plan: PlanOfEntitlement, body: EntitlementsBody
@@ -125,7 +112,7 @@ async def create_plan_entitlements(
 @router.patch(
     "/api/v1/plans/{plan_id}/entitlements/{id}",
     operation_id="update_plan_entitlement",
-    **_documented("plans", FULL, Data[AnyEntitlement]),
+    **routed("plans", FULL, Data[AnyEntitlement]),
 )
 async def update_plan_entitlement(
     request: Request, engine: Engine, plan: PlanOfEntitlement, id: EntitlementId, body: EntitlementChangesBody
@@ -138,7 +125,7 @@ async def update_plan_entitlement(
 @router.delete(
     "/api/v1/plans/{plan_id}/entitlements/{id}",
     operation_id="delete_plan_entitlement",
-    **_documented("plans", FULL, Data[AnyEntitlement]),
+    **routed("plans", FULL, Data[AnyEntitlement]),
 )
 async def delete_plan_entitlement(
     request: Request, engine: Engine, plan: PlanOfEntitlement, id: EntitlementId
@@ -154,8 +141,7 @@ AddonOfEntitlement = Annotated[IdText, Path(alias="addon_id", description="the a
 @router.get(
     "/api/v1/addons",
     operation_id="list_addons",
-    openapi_extra=_LISTS,
-    **_documented("add-ons", READ, Page[AddonAnswer]),
+    **routed("add-ons", READ, Page[AddonAnswer], 200, *_LISTS),
 )
 async def list_addons(request: Request, engine: Engine, window: Paged) -> Response:
     """List the add-ons, by id."""
@@ -163,7 +149,7 @@ async def list_addons(request: Request, engine: Engine, window: Paged) -> Respon
 
 
 @router.post(
-    "/api/v1/addons", operation_id="create_addon", **_documented("add-ons", FULL, Data[AddonAnswer], HTTPStatus.CREATED)
+    "/api/v1/addons", operation_id="create_addon", **routed("add-ons", FULL, Data[AddonAnswer], HTTPStatus.CREATED)
 )
 async def create_addon(request: Request, engine: Engine, body: AddonBody) -> Response:
     """Create an add-on. It is live at once."""
@@ -171,13 +157,13 @@ async def create_addon(request: Request, engine: Engine, body: AddonBody) -> Res
     return await packages.create(ADDONS, engine, body)
 
 
-@router.get("/api/v1/addons/{id}", operation_id="get_addon", **_documented("add-ons", READ, Data[AddonAnswer]))
+@router.get("/api/v1/addons/{id}", operation_id="get_addon", **routed("add-ons", READ, Data[AddonAnswer]))
 async def get_addon(request: Request, engine: Engine, addon: AddonId) -> Response:
     """Read an add-on."""
     return await packages.retrieve(ADDONS, request, engine, addon)
 
 
-@router.patch("/api/v1/addons/{id}", operation_id="update_addon", **_documented("add-ons", FULL, Data[AddonAnswer]))
+@router.patch("/api/v1/addons/{id}", operation_id="update_addon", **routed("add-ons", FULL, Data[AddonAnswer]))
 async def update_addon(request: Request, engine: Engine, addon: AddonId, body: AddonChangesBody) -> Response:
     """Change what is given of an add-on. It counts for every subscriber from the next call on."""
     known_only(request, ())
@@ -185,17 +171,17 @@ async def update_addon(request: Request, engine: Engine, addon: AddonId, body: A
 
 
 @router.post(
-    "/api/v1/addons/{id}/publish", operation_id="publish_addon", **_documented("add-ons", FULL, Data[PublishAnswer])
+    "/api/v1/addons/{id}/publish", operation_id="publish_addon", **routed("add-ons", FULL, Data[PublishAnswer])
 )
 async def publish_addon(request: Request, engine: Engine, addon: AddonId, body: PublishBody) -> Response:
     """Change nothing: an add-on is live, for all subscribers, when it is written."""
-    return await packages.publish(ADDONS, request, engine, addon)
+    return await packages.publish(ADDONS, request, engine, addon, body)
 
 
 @router.get(
     "/api/v1/addons/{addon_id}/entitlements",
     operation_id="list_addon_entitlements",
-    **_documented("add-ons", READ, Page[AnyEntitlement]),
+    **routed("add-ons", READ, Page[AnyEntitlement]),
 )
 async def list_addon_entitlements(request: Request, engine: Engine, addon: AddonOfEntitlement) -> Response:
     """List all that an add-on entitles to, on one page."""
@@ -205,7 +191,7 @@ async def list_addon_entitlements(request: Request, engine: Engine, addon: Addon
 @router.post(
     "/api/v1/addons/{addon_id}/entitlements",
     operation_id="create_addon_entitlements",
-    **_documented("add-ons", FULL, Data[list[AnyEntitlement]], HTTPStatus.CREATED),
+    **routed("add-ons", FULL, Data[list[AnyEntitlement]], HTTPStatus.CREATED),
 )
 async def create_addon_entitlements(
     request: Request, engine: Engine, addon: AddonOfEntitlement, body: EntitlementsBody
@@ -218,7 +204,7 @@ async def create_addon_entitlements(
 @router.patch(
     "/api/v1/addons/{addon_id}/entitlements/{id}",
     operation_id="update_addon_entitlement",
-    **_documented("add-ons", FULL, Data[AnyEntitlement]),
+    **routed("add-ons", FULL, Data[AnyEntitlement]),
 )
 async def update_addon_entitlement(
     request: Request, engine: Engine, addon: AddonOfEntitlement, id: EntitlementId, body: EntitlementChangesBody
@@ -231,7 +217,7 @@ async def update_addon_entitlement(
 @router.delete(
     "/api/v1/addons/{addon_id}/entitlements/{id}",
     operation_id="delete_addon_entitlement",
-    **_documented("add-ons", FULL, Data[AnyEntitlement]),
+    **routed("add-ons", FULL, Data[AnyEntitlement]),
 )
 async def delete_addon_entitlement(
     request: Request, engine: Engine, addon: AddonOfEntitlement, id: EntitlementId

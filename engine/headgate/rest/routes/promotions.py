@@ -21,10 +21,11 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from headgate.errors import InvalidInput
 from headgate.model.customer import PromotionalEntitlement
@@ -34,7 +35,8 @@ from headgate.rest.access import FULL, READ
 from headgate.rest.engine import Engine
 from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.pages import Paged, paged
-from headgate.rest.queries import PAGING, Parameter, documented, known_only, strings
+from headgate.rest.queries import PAGING, Parameter, known_only, strings
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Number, Page, instant_ms, respond
 from headgate.rest.wire_names import wire_names
 from headgate.verbs.customers import ENTITLEMENTS_MAX
@@ -237,16 +239,7 @@ def _period_of(entitlement: PromotionalEntitlement) -> PromotionPeriod:
     return PromotionPeriod.CUSTOM
 
 
-def _routed(scope: Any, answer: type[BaseModel], status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["promotional entitlements"],
-        "openapi_extra": documented(*parameters),
-    }
-
+_routed: Final = partial(routed, "promotional entitlements")
 
 _LIST: Final = _routed(
     READ,

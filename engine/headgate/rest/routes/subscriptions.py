@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel
 
 from headgate.client.async_client import AsyncHeadgate
 from headgate.errors import Conflict, InvalidInput, NotFound
@@ -46,7 +46,8 @@ from headgate.rest.filters import CREATED, CREATED_PARAMETERS, created_within
 from headgate.rest.names import pack_name, unpack_name
 from headgate.rest.pages import Paged, paged
 from headgate.rest.places import as_sent
-from headgate.rest.queries import PAGING, Parameter, documented, identifier, known_only, strings
+from headgate.rest.queries import PAGING, Parameter, identifier, known_only, strings
+from headgate.rest.routed import routed
 from headgate.rest.shapes import Data, Page, respond
 from headgate.rest.unbuilt import not_supported
 
@@ -76,16 +77,7 @@ Place = tuple[str, str | None, str]
 """Where a subscription is: its customer, its resource or None, and its id there."""
 
 
-def _routed(scope: Any, answer: type[BaseModel], status: int = 200, *parameters: Parameter) -> dict[str, Any]:
-    return {
-        "dependencies": [scope],
-        "response_model": None,
-        "status_code": status,
-        "responses": {status: {"model": answer}},
-        "tags": ["subscriptions"],
-        "openapi_extra": documented(*parameters),
-    }
-
+_routed: Final = partial(routed, "subscriptions")
 
 _LIST: Final = _routed(
     READ,
