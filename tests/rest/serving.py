@@ -27,7 +27,7 @@ class Served:
 
     def __init__(self, url: str, *flags: str, **variables: str) -> None:
         self.port = find_free_port()
-        self._lines = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._lines = tempfile.TemporaryFile()  # noqa: SIM115
         plain = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "headgate.cli", "serve", "--url", url, "--port", str(self.port), *flags],
@@ -63,8 +63,9 @@ class Served:
     @property
     def stderr(self) -> str:
         """What it has said so far."""
-        self._lines.seek(0)
-        return self._lines.read()
+        # Read in place: to seek would move where the process writes, as both share one offset.
+        size = os.fstat(self._lines.fileno()).st_size
+        return os.pread(self._lines.fileno(), size, 0).decode()
 
     @property
     def logged(self) -> list[dict[str, Any]]:
