@@ -17,7 +17,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from headgate.rest.serving import HEADER_BYTES_MAX, HEADERS_WITHIN_MS
+from headgate.cli.serving import HEADER_BYTES_MAX, HEADERS_WITHIN_MS
 
 Answers = dict[str, tuple[int, str]]
 

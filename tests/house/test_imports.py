@@ -18,7 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("cache", "updates"),
     ("verbs",),
     ("client",),
-    ("metering",),
+    ("metering", "service"),
     ("sidecar", "rest"),
     ("cli", "testing"),
 )

@@ -27,9 +27,9 @@ ALLOWED = {
     ("engine/headgate/client/sync_client.py", "Headgate._deliver_alone"): "the pause before a call is sent again",
     ("engine/headgate/client/listening.py", "AsyncListener._run"): "the pause before a connection is made again",
     ("engine/headgate/client/embedded.py", "_wait"): "a bounded poll of a lock, a socket and a process of others",
-    ("engine/headgate/rest/worker.py", "sweep_for_ever"): "sweeps are made some seconds apart",
-    ("engine/headgate/rest/worker.py", "_take_figures"): "the figures of /metrics are taken at intervals",
-    ("engine/headgate/rest/worker.py", "_stop_without"): "a parent that is killed tells nobody",
+    ("engine/headgate/cli/worker.py", "sweep_for_ever"): "sweeps are made some seconds apart",
+    ("engine/headgate/cli/worker.py", "_take_figures"): "the figures of /metrics are taken at intervals",
+    ("engine/headgate/cli/worker.py", "_stop_without"): "a parent that is killed tells nobody",
     ("tests/servers.py", "wait_until"): "a bounded poll of what another process does",
     ("tests/integration/test_listening.py", "note_pauses"): "notes the listener's pause, and hands it on",
 }

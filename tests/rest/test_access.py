@@ -18,9 +18,9 @@ from headgate.rest import create_app
 from headgate.rest.access import FULL, READ, RUNTIME, Caller
 from headgate.rest.app import ROUTERS
 from headgate.rest.doorkeeper import AGAIN_AFTER_MS, EVERYBODY, KNOWN_FOR_MS, Doorkeeper
-from headgate.rest.logs import make_logger
 from headgate.rest.problems import Refused
 from headgate.rest.routes import unsupported
+from headgate.service.logs import make_logger
 from headgate.verbs.api_keys import verify
 from rest.conftest import Api
 

@@ -17,9 +17,9 @@ from headgate.errors import Unavailable
 from headgate.model.api_key import KeyScope
 from headgate.rest.access import CALLER, Caller
 from headgate.rest.guards import BODY_BYTES_MAX, DEPTH_MAX, Guards, is_too_deep
-from headgate.rest.logs import make_logger, server_logging
-from headgate.rest.metrics import Metrics
 from headgate.rest.problems import BODY
+from headgate.service.logs import make_logger, server_logging
+from headgate.service.metrics import Metrics
 from rest.conftest import Api
 
 JSON = (b"content-type", b"application/json")

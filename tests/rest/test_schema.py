@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from headgate.client.sync_client import Headgate
 from headgate.settings import Settings
-from rest.serving import Served
+from serve.serving import Served
 from servers import RedisServer, available_binaries
 
 EXAMPLES = 3

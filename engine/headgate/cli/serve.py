@@ -1,4 +1,4 @@
-"""`headgate serve`: the REST face. Its options are the settings of headgate.rest.settings, one flag each."""
+"""`headgate serve`: the REST face. Its options are the settings of headgate.service.settings, one flag each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from headgate.cli.session import ExitCode, complain, default_url
-from headgate.rest.settings import SECRETS, ServeSettings, flag_of, read_settings, variable_of
+from headgate.service.settings import SECRETS, ServeSettings, flag_of, read_settings, variable_of
 from headgate.settings import Settings
 
 HELP: Final = """\
@@ -49,7 +49,7 @@ def make_serve_command() -> Callable[..., None]:
         if missing:
             complain(f"serve needs {' and '.join(missing)}: install it with pip install 'headgate[rest]'")
             raise typer.Exit(ExitCode.BAD_INPUT)
-        from headgate.rest import serving  # not before: other commands need none of it
+        from headgate.cli import serving  # not before: other commands need none of it
 
         serving.serve(settings, url)
 

@@ -16,8 +16,6 @@ from headgate.client.async_client import AsyncHeadgate
 from headgate.rest import description, health
 from headgate.rest.doorkeeper import Doorkeeper
 from headgate.rest.guards import Guards
-from headgate.rest.logs import make_logger
-from headgate.rest.metrics import Metrics
 from headgate.rest.problems import DOCUMENTED, handle_problems
 from headgate.rest.routes import (
     checks,
@@ -36,6 +34,8 @@ from headgate.rest.routes import (
     usage,
 )
 from headgate.rest.shortcuts import Shortcuts
+from headgate.service.logs import make_logger
+from headgate.service.metrics import Metrics
 
 ROUTERS: tuple[APIRouter, ...] = (
     checks.router,

@@ -30,8 +30,8 @@ from headgate.errors import HeadgateError, InvalidInput
 from headgate.rest.access import CALLER, Caller
 from headgate.rest.description import DOCS_PATH, OPENAPI_PATH
 from headgate.rest.doorkeeper import EVERYBODY, Doorkeeper
-from headgate.rest.metrics import UNMATCHED, Metrics
 from headgate.rest.problems import BODY, Refused, of_defect, of_engine, of_refusal
+from headgate.service.metrics import UNMATCHED, Metrics
 
 BODY_BYTES_MAX: Final = 1024 * 1024
 BODY_TIME_MAX_S: Final = 30.0

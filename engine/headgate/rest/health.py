@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request, Response
 
 from headgate.client.readiness import trouble_of
 from headgate.rest.engine import Engine
-from headgate.rest.metrics import CONTENT_TYPE, Metrics
 from headgate.rest.shapes import Answer, Problem, respond
+from headgate.service.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter(tags=["health"])
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from headgate.cli.app import make_app
 from headgate.errors import InvalidInput
 from headgate.rest.app import ROUTERS
-from headgate.rest.settings import OTHER_VARIABLES, SECRETS, ServeSettings, flag_of, read_settings, variable_of
+from headgate.service.settings import OTHER_VARIABLES, SECRETS, ServeSettings, flag_of, read_settings, variable_of
 from headgate.settings import Settings
 
 ROOT = Path(__file__).parents[2]

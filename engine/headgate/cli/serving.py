@@ -2,7 +2,7 @@
 
 The first process listens, starts an embedded server where one is asked for, starts the workers again when one ends,
 and passes SIGTERM and SIGINT on; it answers nothing itself. A worker that is told to stop finishes the requests that
-are under way. Workers whose parent was killed stop by themselves. What a worker is stands in headgate.rest.worker.
+are under way. Workers whose parent was killed stop by themselves. What a worker is stands in headgate.cli.worker.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from headgate.client.opening import open_target
 from headgate.client.sync_client import Headgate
 from headgate.client.urls import hide_password
 from headgate.errors import InvalidInput, Unavailable
-from headgate.rest.logs import make_logger, server_logging
-from headgate.rest.settings import ServeSettings
+from headgate.service.logs import make_logger, server_logging
+from headgate.service.settings import ServeSettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -149,7 +149,7 @@ def load_worker(settings: ServeSettings, url: str, parent: int) -> ASGIApp:
 
     prometheus_client looks once, when it is imported, whether several processes put their figures together.
     """
-    from headgate.rest.worker import make_worker
+    from headgate.cli.worker import make_worker
 
     return make_worker(settings, url, parent)
 

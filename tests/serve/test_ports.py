@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from headgate.cli.serving import require_free
 from headgate.errors import InvalidInput
-from headgate.rest.serving import require_free
 
 
 def test_a_port_that_somebody_would_share_is_taken() -> None:

@@ -21,7 +21,7 @@ from headgate.client.async_client import AsyncHeadgate
 from headgate.client.readiness import trouble_of
 from headgate.client.sync_client import Headgate
 from headgate.settings import Settings
-from rest.serving import ANSWER_S, Served
+from serve.serving import ANSWER_S, Served
 from servers import RedisServer, available_binaries, is_alive, wait_until
 
 BINARIES = available_binaries()

@@ -16,9 +16,9 @@ from structlog.typing import FilteringBoundLogger
 from headgate.client.async_client import AsyncHeadgate
 from headgate.errors import EnvironmentNotReady, HeadgateError
 from headgate.rest.app import create_app, put_together
-from headgate.rest.logs import make_logger
-from headgate.rest.metrics import Metrics
-from headgate.rest.settings import ServeSettings
+from headgate.service.logs import make_logger
+from headgate.service.metrics import Metrics
+from headgate.service.settings import ServeSettings
 
 FIGURES_EVERY_S: Final = 1.0
 """How old figures of the engine may be that another process shows."""
