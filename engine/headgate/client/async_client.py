@@ -12,8 +12,8 @@ from typing import Any, Self, TypeVar
 from headgate.calls import Call, Failed, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client import opening
-from headgate.client.arguments import optional_id
 from headgate.client.async_api_keys import AsyncApiKeyMethods
+from headgate.client.async_entitlements import AsyncEntitlementMethods
 from headgate.client.async_holds import AsyncReservationMethods, Reserving
 from headgate.client.async_namespaces import (
     AsyncCatalogMethods,
@@ -30,19 +30,10 @@ from headgate.clock import ManualClock, monotonic_ms
 from headgate.errors import HeadgateError, Unavailable
 from headgate.keys import Keyspace
 from headgate.model.decision import Decision, Receipt, UpdateBehavior
-from headgate.model.entitlement import (
-    BooleanEntitlement,
-    Entitlement,
-    Entitlements,
-    EnumEntitlement,
-    MeteredEntitlement,
-    NumericEntitlement,
-)
-from headgate.model.ids import require_id
 from headgate.policy import Policy
 from headgate.settings import Settings
 from headgate.updates import Update
-from headgate.verbs import apply, decide, explain, reading, report, reservations
+from headgate.verbs import apply, decide, explain, report, reservations
 from headgate.verbs.apply import Change
 from headgate.verbs.explain import Explanation
 from headgate.verbs.report import UsageRecord
@@ -50,7 +41,7 @@ from headgate.verbs.report import UsageRecord
 T = TypeVar("T")
 
 
-class AsyncHeadgate:
+class AsyncHeadgate(AsyncEntitlementMethods):
     """The engine, for asyncio. One instance serves all tasks of an event loop; its methods are awaited.
 
     Make one with `AsyncHeadgate.connect(url, environment=…)`, and close it, or use it with `async with`.
@@ -218,78 +209,6 @@ class AsyncHeadgate:
         """Count 1 to 100 records in order. All are validated first; each is atomic, the batch is not."""
         usages = report.usages_of(records)
         return await self._run(report.report_many(self._state, usages), deadlines=opening.BATCH_DEADLINES)
-
-    async def entitlement(
-        self,
-        customer: str,
-        feature: str,
-        *,
-        resource: str | None = None,
-        requested_usage: float | Decimal = 1,
-        requested_values: Sequence[str] = (),
-    ) -> Entitlement:
-        """Read what a customer, or one of its resources, may do with a feature now, with every number behind it.
-
-        Nothing is written, and entity budgets are not asked: `check` asks them too.
-        """
-        question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
-        return await self._run(reading.entitlement(self._state, question))
-
-    async def boolean_entitlement(
-        self,
-        customer: str,
-        feature: str,
-        *,
-        resource: str | None = None,
-    ) -> BooleanEntitlement:
-        """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
-        question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
-
-    async def numeric_entitlement(
-        self,
-        customer: str,
-        feature: str,
-        *,
-        resource: str | None = None,
-    ) -> NumericEntitlement:
-        """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
-        question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
-
-    async def metered_entitlement(
-        self,
-        customer: str,
-        feature: str,
-        *,
-        resource: str | None = None,
-        requested_usage: float | Decimal = 1,
-    ) -> MeteredEntitlement:
-        """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
-        question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
-
-    async def enum_entitlement(
-        self,
-        customer: str,
-        feature: str,
-        *,
-        resource: str | None = None,
-        requested_values: Sequence[str] = (),
-    ) -> EnumEntitlement:
-        """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
-        question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
-
-    async def entitlements(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Read everything that a customer, or one of its resources, is entitled to now: features, then credits."""
-        ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return await self._run(reading.entitlements(self._state, *ids))
-
-    async def reload(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Forget what is kept of a customer and the catalog, and read its entitlements: what was written is there."""
-        ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return await self._run(reading.reload(self._state, *ids))
 
     async def explain(
         self,

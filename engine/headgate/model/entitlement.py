@@ -12,7 +12,7 @@ entitles, `feature` is None, there is no limit and no period, and usage is 0.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -243,6 +243,12 @@ class Entitlements:
     reason: DeniedReason | None
     entitlements: tuple[Entitlement, ...]
     read_at_ms: int
+    lacks_resource: bool = field(default=False, compare=False)
+
+    @property
+    def entity_exists(self) -> bool:
+        """Whether there is what was asked about: the customer and, where one was named, the resource of it."""
+        return self.customer_exists and not self.lacks_resource
 
     @property
     def customer_exists(self) -> bool:

@@ -1,0 +1,1 @@
+"""The gRPC API: its .proto file, and what `make protocol` makes of it."""
