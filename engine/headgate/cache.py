@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
+from headgate.entitlement_cache import EntitlementCache
 from headgate.keys import Keyspace
 from headgate.model.catalog import Currency, EntityType, Feature
 from headgate.model.packages import Addon, Packages, Plan
 from headgate.prepare import PreparedRequest
+from headgate.usage_notes import UsageNotes
 from headgate.wire import Stamp
 
 K = TypeVar("K")
@@ -162,6 +164,11 @@ class Metrics:
     resent: int = 0
     redis_errors: int = 0
     outcomes_unknown: int = 0
+    entitlements_hits: int = 0
+    entitlements_misses: int = 0
+    entitlements_last_known: int = 0
+    numbers_read_again: int = 0
+    numbers_were_off: int = 0
     decisions_granted: int = 0
     decisions_refused: dict[str, int] = field(default_factory=dict)
 
@@ -180,6 +187,28 @@ class Metrics:
             yield f"{REFUSED}{reason}", count
 
 
+class Hearing:
+    """For how long a client that is to hear of changes did not hear of them. It is told the time."""
+
+    def __init__(self) -> None:
+        self._deaf_since_ms: float | None = None
+        self._deaf_ms = 0.0
+
+    def lose(self, now_ms: float) -> None:
+        """Nothing is heard from now on; also said once at the beginning."""
+        if self._deaf_since_ms is None:
+            self._deaf_since_ms = now_ms
+
+    def hear(self, now_ms: float) -> None:
+        """Everything is heard from now on."""
+        self._deaf_ms, self._deaf_since_ms = self.deaf_ms(now_ms), None
+
+    def deaf_ms(self, now_ms: float) -> float:
+        """For how long nothing was heard, all in all, up to now."""
+        since_ms = self._deaf_since_ms
+        return self._deaf_ms + (0.0 if since_ms is None else max(0.0, now_ms - since_ms))
+
+
 @dataclass(slots=True)
 class State:
     """Everything that the verbs of one client share.
@@ -192,6 +221,8 @@ class State:
     clock: str
     partitions: int | None
     entries_max: int
+    entitlements: EntitlementCache
+    usage_notes: UsageNotes
     key_retention_hours: int = 168
     key_retention_hours_of: Mapping[str, int] = field(default_factory=dict)
     exactly_once: bool = False
@@ -199,6 +230,7 @@ class State:
     catalog: Catalog | None = None
     generations: dict[int, int] = field(default_factory=dict)
     metrics: Metrics = field(default_factory=Metrics)
+    hearing: Hearing = field(default_factory=Hearing)
     prepared: Recent[Shape, PreparedRequest] = field(init=False)
     resolutions: Recent[tuple[str, str], Resolution] = field(init=False)
     told: Recent[str, bytes] = field(init=False)

@@ -27,9 +27,10 @@ class Call:
     `timed` is the place of the argument that begins with the call's moment (two doubles: the server instant after
     which nobody waits for it, and the instant to take in environments with a simulated clock). The driver puts the
     moment in front when it sends, as only it knows the time. A `shared` call is a reading for the hot path, whose reply
-    is checked by its stamp later on: callers that ask for the very same thing at once are served by one. `writes` is
-    false where running twice changes nothing: such a call may be sent again when its reply was lost. A call that is not
-    `patient` is not sent again where it was refused for now.
+    is checked by its stamp later on: callers that ask for the very same thing at once are served by one, unless they
+    ask `since` different updates, as what is under way may have been read before. `writes` is false where running twice
+    changes nothing: such a call may be sent again when its reply was lost. A call that is not `patient` is not sent
+    again where it was refused for now.
     """
 
     script: str
@@ -38,6 +39,7 @@ class Call:
     timed: int | None = None
     writes: bool = True
     shared: bool = False
+    since: int = 0
     patient: bool = True
 
 

@@ -163,6 +163,11 @@ class Keyspace:
         return f"hg:{self.environment}:updates".encode()
 
     @property
+    def usage_updates(self) -> bytes:
+        """Name the channel on which processes tell what they have counted."""
+        return f"hg:{self.environment}:usage".encode()
+
+    @property
     def api_keys(self) -> bytes:
         """Name the hash of the API keys: they need no partitions, and may be there before anything else."""
         return f"hg:{self.environment}:api-keys".encode()

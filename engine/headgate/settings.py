@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,25 @@ class Settings(Strict):
     prepared_max: int = Field(default=50_000, ge=16, le=10_000_000, description="prepared requests kept, in entries")
     partitions: int | None = Field(default=None, ge=1, le=16_384, description="of a new environment; else checked")
     listen: bool = Field(default=True, description="whether to hear of changes, which only makes staleness rarer")
+    cache_max_bytes: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 40,
+        description="memory for entitlements that are answered without asking Redis; 0: each answer asks",
+    )
+    freshness: Literal["strict"] | Annotated[int, Field(ge=1, le=60_000)] = Field(
+        default="strict",
+        description="of metered entitlements: strict, or how many milliseconds old their numbers may be",
+    )
+    last_known_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=86_400,
+        description="how long boolean, numeric and enum answers go on while Redis gives none",
+    )
+    usage_updates_every_ms: int = Field(
+        default=250, ge=0, le=60_000, description="how often others are told what was counted; 0: never"
+    )
     key_retention_hours: int = Field(
         default=168, ge=1, le=8_760, description="for which an idempotency key is known; the same for all instances"
     )

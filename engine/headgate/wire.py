@@ -15,6 +15,7 @@ import msgpack
 
 from headgate.amounts import AmountOutOfRange, add
 from headgate.model.base import Strict
+from headgate.usage_notes import UsageNote
 
 Document = TypeVar("Document", bound=Strict)
 
@@ -94,6 +95,21 @@ CATALOG_TOKEN_SIZE: Final = 17
 def pack_catalog_update_head() -> bytes:
     """Make the message of a catalog change without the token's own bytes, which the script knows first."""
     return pack_update("catalog", "", b"\0" * CATALOG_TOKEN_SIZE)[:-CATALOG_TOKEN_SIZE]
+
+
+def pack_usage_update(notes: Iterable[UsageNote]) -> bytes:
+    """Make the message that tells what counters stand at."""
+    told = [
+        [note.customer, note.capability, note.resource, note.at_ms, note.start_ms, note.used, note.held]
+        for note in notes
+    ]
+    packed: bytes = msgpack.packb({"kind": "usage", "notes": told})
+    return packed
+
+
+def unpack_usage_update(fields: dict[str, Any]) -> list[UsageNote]:
+    """Read what counters stand at; raises ValueError or TypeError where the message is of another form."""
+    return [UsageNote(*note) for note in fields["notes"]]
 
 
 def unpack_update(message: bytes) -> dict[str, Any]:

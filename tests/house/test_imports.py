@@ -13,8 +13,10 @@ PACKAGE = Path(__file__).parents[2] / "engine" / "headgate"
 # whole content.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "settings", "clock", "model", "periods", "amounts", "keys"),
+    ("usage_notes",),
     ("wire", "calls", "scripts", "entitlements", "wallets", "chains", "hierarchy", "prepare", "policy", "fitting"),
     ("holds", "ledger", "once"),
+    ("entitlement_cache",),
     ("cache", "updates"),
     ("verbs",),
     ("client",),

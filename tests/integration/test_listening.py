@@ -83,7 +83,7 @@ class AsyncStub:
     async def send_command(self, *parts: object) -> None:
         self._stub.send_command(*parts)
 
-    async def read_response(self) -> Any:
+    async def read_response(self, *, disconnect_on_error: bool) -> Any:
         return self._stub.read_response()
 
     async def disconnect(self, *, nowait: bool) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from headgate.calls import Call, Failed, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client import opening
+from headgate.client.arguments import optional_id
 from headgate.client.async_api_keys import AsyncApiKeyMethods
 from headgate.client.async_entitlements import AsyncEntitlementMethods
 from headgate.client.async_holds import AsyncReservationMethods, Reserving
@@ -26,6 +27,7 @@ from headgate.client.async_transport import AsyncRedisTransport
 from headgate.client.delivery import AsyncTransport, Dispatcher, Pause
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.listening import AsyncListener
+from headgate.client.telling import AsyncTeller
 from headgate.clock import ManualClock, monotonic_ms
 from headgate.errors import HeadgateError, Unavailable
 from headgate.keys import Keyspace
@@ -61,12 +63,14 @@ class AsyncHeadgate(AsyncEntitlementMethods):
         self._settings = settings
         self._closed = False
         self._state = opening.new_state(environment, settings, clock)
+        self._clock = clock
         self._dispatcher = Dispatcher(self._state.metrics, clock)
         self._server = server
         self._listener = listener
+        self._teller: AsyncTeller | None = None
         self._shared: dict[Call, asyncio.Future[Reply]] = {}
         if listener is not None:
-            listener.watch(self._state)
+            listener.watch(self._state, self._now_ms)
         self.catalog = AsyncCatalogMethods(self)
         self.customers = AsyncCustomerMethods(self)
         self.subscriptions = AsyncSubscriptionMethods(self)
@@ -98,8 +102,20 @@ class AsyncHeadgate(AsyncEntitlementMethods):
             connections_max=settings.connections_max,
             connect_timeout_ms=settings.deadline_ms,
         )
-        listener = AsyncListener(transport.connection, Keyspace(environment, 1).updates)
-        return cls(transport, environment=environment, settings=settings, clock=clock, server=server, listener=listener)
+        keyspace = Keyspace(environment, 1)
+        listener = AsyncListener(transport.connection, keyspace.updates, keyspace.usage_updates)
+        engine = cls(
+            transport, environment=environment, settings=settings, clock=clock, server=server, listener=listener
+        )
+        if settings.usage_updates_every_ms:
+            engine._teller = AsyncTeller(
+                engine._state.usage_notes,
+                lambda message, deadline_ms: transport.command(
+                    "PUBLISH", keyspace.usage_updates, message, deadline_ms=deadline_ms
+                ),
+                settings.usage_updates_every_ms / 1000,
+            )
+        return engine
 
     async def check(
         self,
@@ -238,12 +254,17 @@ class AsyncHeadgate(AsyncEntitlementMethods):
         """Make an environment what a policy says, and return what changed. What it leaves out stays as it is."""
         return await self._set_up(apply.apply(self._state, policy, dry_run=dry_run))
 
-    def updates(self) -> AsyncIterator[Update]:
-        """Wait for changes of the configuration, and yield each as it is told; ends when the engine is closed."""
+    def updates(self, *, customer: str | None = None) -> AsyncIterator[Update]:
+        """Wait for what changes, of one customer or of all, and yield each as it is told; ends when this is closed.
+
+        Changes of the configuration are told at once, usage some times a second. Whoever shows something reads it again
+        where an update says that some were missed.
+        """
+        customer = optional_id(customer, "customer")
         if self._listener is None:
             raise HeadgateError("this engine has no listener")
         self._listener.start()
-        return self._listener.updates()
+        return self._listener.updates(customer)
 
     @property
     def environment(self) -> str:
@@ -252,12 +273,14 @@ class AsyncHeadgate(AsyncEntitlementMethods):
 
     @property
     def metrics(self) -> dict[str, int]:
-        """Counts of what happened since this engine was made."""
-        return dict(self._state.metrics)
+        """Counts of what happened since this engine was made, and how many bytes of entitlements are kept now."""
+        return opening.metrics_of(self._state)
 
     async def close(self) -> None:
         """Stop listening, close every connection, and stop an embedded server that nobody else uses."""
         self._closed = True
+        if self._teller is not None:
+            await self._teller.stop()
         if self._listener is not None:
             await self._listener.stop()
         await self._transport.close()
@@ -279,6 +302,10 @@ class AsyncHeadgate(AsyncEntitlementMethods):
 
     async def _set_up(self, verb: Verb[T]) -> T:
         return await self._drive(verb, monotonic_ms() + self._settings.setup_deadline_ms)
+
+    def _now_ms(self) -> float:
+        """The instant by which answers are kept: of a clock that never steps, or of the simulated one."""
+        return monotonic_ms() if self._clock is None else self._clock.now_ms
 
     async def _run(self, verb: Verb[T], *, deadlines: int = 1) -> T:
         if self._state.environment is None:

@@ -31,6 +31,9 @@ class AsyncEntitlementMethods:
     async def _run(self, verb: Verb[T], *, deadlines: int = 1) -> T:
         raise AssertionError("the engine runs its verbs")
 
+    def _now_ms(self) -> float:
+        raise AssertionError("the engine knows the time")
+
     async def entitlement(
         self,
         customer: str,
@@ -45,7 +48,7 @@ class AsyncEntitlementMethods:
         Nothing is written, and entity budgets are not asked: `check` asks them too.
         """
         question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
-        return await self._run(reading.entitlement(self._state, question))
+        return await self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     async def boolean_entitlement(
         self,
@@ -56,7 +59,7 @@ class AsyncEntitlementMethods:
     ) -> BooleanEntitlement:
         """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
+        return await self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     async def numeric_entitlement(
         self,
@@ -67,7 +70,7 @@ class AsyncEntitlementMethods:
     ) -> NumericEntitlement:
         """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
+        return await self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     async def metered_entitlement(
         self,
@@ -79,7 +82,7 @@ class AsyncEntitlementMethods:
     ) -> MeteredEntitlement:
         """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
+        return await self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     async def enum_entitlement(
         self,
@@ -91,7 +94,7 @@ class AsyncEntitlementMethods:
     ) -> EnumEntitlement:
         """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
-        return await self._run(reading.entitlement(self._state, question))
+        return await self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     async def credit_entitlement(
         self,

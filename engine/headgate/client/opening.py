@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from headgate.cache import State
 from headgate.client.embedded import EmbeddedServer
 from headgate.client.urls import Kind, Target, read_url
-from headgate.clock import ManualClock
+from headgate.clock import ManualClock, monotonic_ms
+from headgate.entitlement_cache import EntitlementCache
 from headgate.errors import InvalidInput
 from headgate.model.ids import require_id
 from headgate.settings import Settings
+from headgate.usage_notes import UsageNotes
 
 COLD_DEADLINES: Final = 4
 """How many deadlines the first call may take: it also connects, and reads the environment and its catalog."""
@@ -21,6 +24,11 @@ BATCH_DEADLINES: Final = 4
 
 BATCH_WIDTH: Final = 64
 """How many independent calls of a batch are under way at once."""
+
+
+PREPARED_MIN: Final = 16
+PREPARED_BYTES: Final = 2_500
+"""What a prepared request takes in memory, measured, and rounded up."""
 
 
 def open_target(url: str | None) -> tuple[Target, EmbeddedServer | None]:
@@ -48,15 +56,46 @@ def accept_options(environment: object, settings: object, clock: object) -> Sett
     return Settings.accept(settings, "settings")
 
 
-def new_state(environment: str, settings: Settings, clock: ManualClock | None) -> State:
-    """Make the state that the verbs of one client share."""
+def _prepared_max(settings: Settings) -> int:
+    """How many prepared requests are kept: where memory is bounded in bytes, no more than half as much again."""
+    if not settings.cache_max_bytes:
+        return settings.prepared_max
+    return max(PREPARED_MIN, min(settings.prepared_max, settings.cache_max_bytes // (2 * PREPARED_BYTES)))
+
+
+def new_state(
+    environment: str,
+    settings: Settings,
+    clock: ManualClock | None,
+    lock: AbstractContextManager[object] | None = None,
+) -> State:
+    """Make the state that the verbs of one client share; the lock is for what its threads change together."""
+    lock = nullcontext() if lock is None else lock
     own_hours = {"consume": settings.consume_key_retention_hours, "report": settings.report_key_retention_hours}
     return State(
         environment_name=environment,
         clock="simulated" if clock else "server",
         partitions=settings.partitions,
-        entries_max=settings.prepared_max,
+        entries_max=_prepared_max(settings),
+        entitlements=EntitlementCache(
+            lock,
+            bytes_max=settings.cache_max_bytes,
+            freshness_ms=0 if settings.freshness == "strict" else settings.freshness,
+            last_known_ms=settings.last_known_seconds * 1000,
+        ),
+        usage_notes=UsageNotes(lock),
         key_retention_hours=settings.key_retention_hours,
         key_retention_hours_of={kind: hours for kind, hours in own_hours.items() if hours is not None},
         exactly_once=settings.exactly_once,
     )
+
+
+def metrics_of(state: State) -> dict[str, int]:
+    """What a client has counted so far, and what it keeps."""
+    return {
+        **dict(state.metrics),
+        "entitlements_evicted": state.entitlements.evicted,
+        "entitlements_bytes": state.entitlements.bytes,
+        "usage_untold": state.usage_notes.untold,
+        "listener_deaf_ms": int(state.hearing.deaf_ms(monotonic_ms())),
+    }

@@ -31,6 +31,9 @@ class EntitlementMethods:
     def _run(self, verb: Verb[T], *, deadlines: int = 1) -> T:
         raise AssertionError("the engine runs its verbs")
 
+    def _now_ms(self) -> float:
+        raise AssertionError("the engine knows the time")
+
     def entitlement(
         self,
         customer: str,
@@ -45,7 +48,7 @@ class EntitlementMethods:
         Nothing is written, and entity budgets are not asked: `check` asks them too.
         """
         question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
-        return self._run(reading.entitlement(self._state, question))
+        return self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     def boolean_entitlement(
         self,
@@ -56,7 +59,7 @@ class EntitlementMethods:
     ) -> BooleanEntitlement:
         """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
-        return self._run(reading.entitlement(self._state, question))
+        return self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     def numeric_entitlement(
         self,
@@ -67,7 +70,7 @@ class EntitlementMethods:
     ) -> NumericEntitlement:
         """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
-        return self._run(reading.entitlement(self._state, question))
+        return self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     def metered_entitlement(
         self,
@@ -79,7 +82,7 @@ class EntitlementMethods:
     ) -> MeteredEntitlement:
         """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
-        return self._run(reading.entitlement(self._state, question))
+        return self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     def enum_entitlement(
         self,
@@ -91,7 +94,7 @@ class EntitlementMethods:
     ) -> EnumEntitlement:
         """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
-        return self._run(reading.entitlement(self._state, question))
+        return self._run(reading.entitlement(self._state, question, now_ms=self._now_ms()))
 
     def credit_entitlement(
         self,

@@ -14,7 +14,7 @@ from headgate.client.listening import AsyncListener, Listener
 from headgate.client.nodes import Redirect, meaning_of
 from headgate.scripts import Clock, ScriptSet
 from headgate.testing.fake_server import FakeServer, load_fake_scripts
-from headgate.updates import read_update
+from headgate.updates import read_updates
 
 
 @lru_cache(maxsize=2)
@@ -66,19 +66,19 @@ class FakeListener(Listener):
     def start(self, *, wait_s: float = 0.0) -> None:
         """Begin to listen, if that has not begun."""
         if not self.subscribed.is_set():
+            self._begin_to_hear()
             self.subscribed.set()
             self._server.hear(self._fake_channel, self._hear)
 
     def stop(self) -> None:
         """Stop listening, and end every iteration over updates."""
         self._server.stop_hearing(self._fake_channel, self._hear)
+        self._lose()
         self.subscribed.clear()
         super().stop()
 
     def _hear(self, message: bytes) -> None:
-        update = read_update(message)
-        if update is not None:
-            self._tell(update)
+        self._tell(read_updates(self._state, message))
 
 
 class FakeAsyncListener(AsyncListener):
@@ -94,23 +94,27 @@ class FakeAsyncListener(AsyncListener):
         """Begin to listen, if that has not begun. Needs a running event loop."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._begin_to_hear()
             self.subscribed.set()
             self._server.hear(self._fake_channel, self._hear)
 
     async def stop(self) -> None:
         """Stop listening, and end every iteration over updates."""
         self._server.stop_hearing(self._fake_channel, self._hear)
+        self._lose()
         self.subscribed.clear()
         await super().stop()
 
     def _hear(self, message: bytes) -> None:
-        update = read_update(message)
-        if update is None or self._loop is None:
+        if self._loop is None:
             return
         if self._loop is _running_loop():
-            self._tell(update)
+            self._tell_of(message)
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, update)
+            self._loop.call_soon_threadsafe(self._tell_of, message)
+
+    def _tell_of(self, message: bytes) -> None:
+        self._tell(read_updates(self._state, message))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

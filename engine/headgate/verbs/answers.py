@@ -203,8 +203,7 @@ def wallet_constraint(wallet: Wallet, requested: float) -> ConstraintState:
 
 def state_of(constraint: Constraint, counter: Counter, requested: float) -> ConstraintState:
     """Put a constraint and what its counter said together; `requested` is what is still to fit."""
-    limit = constraint.refusing_limit
-    granted = limit is None or wire.total(counter, requested) <= limit
+    granted = fits(counter.used, counter.held, constraint.refusing_limit, requested)
     return ConstraintState(
         entity=constraint.entity,
         entity_type=constraint.entity_type,
@@ -218,6 +217,11 @@ def state_of(constraint: Constraint, counter: Counter, requested: float) -> Cons
         cadence=constraint.cadence,
         currency=constraint.currency,
     )
+
+
+def fits(used: float, held: float, limit: float | None, requested: float) -> bool:
+    """Whether a limit that may refuse has room for what is requested, as the scripts decide it."""
+    return limit is None or wire.total(Counter(0, used, held), requested) <= limit
 
 
 def _binding(

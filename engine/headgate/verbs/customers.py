@@ -65,6 +65,7 @@ def configure(
         yield from mend_partition(state, customer, None)
     if reply[0] == Status.DONE:
         state.told.put(customer, version)
+        state.entitlements.drop_customer(customer, version)
     return bool(reply[0] == Status.DONE)
 
 

@@ -20,6 +20,7 @@ from headgate.verbs.answers import decision_of, done_before, read_reply
 from headgate.verbs.attempts import Attempts
 from headgate.verbs.environment import ATTEMPTS_MAX, mend_partition, open_environment, refuse_status
 from headgate.verbs.loading import Request, prepared_request
+from headgate.verbs.noting import note_decision
 from headgate.verbs.sweeping import sweep_customer
 from headgate.wire import Status
 
@@ -115,6 +116,8 @@ def _ask(state: State, question: Asked, script: str, once: Once | None) -> Verb[
                     request, question.amount, prepared, reply, read, denial, counted=counted, values=question.values
                 )
                 state.metrics.decided(decision.reason)
+                if counted and decision.granted:
+                    note_decision(state, decision)
                 return decision
         raise attempts.exhausted()
 

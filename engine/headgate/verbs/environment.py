@@ -137,6 +137,7 @@ def _write(
         ),
     )
     state.catalog = None
+    state.entitlements.drop_all(reply[1])
     return reply[1] if reply[0] == Status.DONE else None
 
 

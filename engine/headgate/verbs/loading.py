@@ -60,6 +60,7 @@ def load(
     entities: Iterable[str] = (),
     capabilities: Iterable[str] = (),
     shared: bool = False,
+    since: int = 0,
 ) -> Verb[tuple[Catalog, Loaded]]:
     """Read documents of a customer, and those of entities up to their roots, with the catalog of the same stamp."""
     wanted = wire.pack_wanted(list(fields), list(entities), list(capabilities))
@@ -73,6 +74,7 @@ def load(
             timed=0,
             writes=False,
             shared=shared,
+            since=since,
         )
         refuse_status(state, reply[0])
         if reply[0] == Status.BLANK:
@@ -197,7 +199,7 @@ def _currencies(catalog: Catalog, request: Request) -> tuple[str, ...]:
     return catalog.currencies_of.get(request.feature, ())
 
 
-def _load_for(state: State, request: Request) -> Verb[tuple[Catalog, Loaded, list[Candidate]]]:
+def load_for(state: State, request: Request, *, since: int = 0) -> Verb[tuple[Catalog, Loaded, list[Candidate]]]:
     """Read all that a request may need, in one call, with the catalog of the same stamp."""
     customer, resource = request.customer, request.resource
     for _ in range(ATTEMPTS_MAX):
@@ -216,6 +218,7 @@ def _load_for(state: State, request: Request) -> Verb[tuple[Catalog, Loaded, lis
             entities=dict.fromkeys(candidate.id for candidate in named),
             capabilities=capabilities,
             shared=True,
+            since=since,
         )
         if loaded_catalog.token == catalog.token:
             return catalog, loaded, named
@@ -224,7 +227,7 @@ def _load_for(state: State, request: Request) -> Verb[tuple[Catalog, Loaded, lis
 
 def _make(state: State, request: Request) -> Verb[PreparedRequest]:
     customer = request.customer
-    catalog, loaded, named = yield from _load_for(state, request)
+    catalog, loaded, named = yield from load_for(state, request)
     environment = yield from open_environment(state)
     entities = loaded_entities(loaded)
     resolved = []

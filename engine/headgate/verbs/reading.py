@@ -1,22 +1,24 @@
 """Reading entitlements: what a customer may do with one feature, or has of one currency, and the numbers behind it.
 
 Nothing is written. Every answer is of one stamp and one window, like a verdict's: it was true at the instant that it
-names, whatever this client keeps. Reading all of them at once is headgate.verbs.surveying.
+names. Whether it may come from memory, and how old it may be then, says headgate.entitlement_cache. All entitlements
+at once are read by headgate.verbs.surveying.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from headgate.amounts import multiply
 from headgate.cache import State
 from headgate.calls import Verb
-from headgate.entitlements import AccountLevel
-from headgate.errors import ConfigurationKeepsChanging
+from headgate.entitlement_cache import Name, Standing
+from headgate.entitlements import AccountLevel, account_level
+from headgate.errors import ConfigurationKeepsChanging, EnvironmentNotReady, Unavailable
 from headgate.model.catalog import Currency, Feature, FeatureType
 from headgate.model.credits import Wallet
-from headgate.model.decision import ConstraintState, DeniedReason, instant
+from headgate.model.decision import DeniedReason, instant
 from headgate.model.entitlement import (
     BooleanEntitlement,
     CreditEntitlement,
@@ -29,10 +31,10 @@ from headgate.model.ids import require_id
 from headgate.periods import ResetPeriod
 from headgate.prepare import PreparedRequest
 from headgate.verbs import decide
-from headgate.verbs.answers import read_reply, state_of, wallet_constraint, wallet_of
+from headgate.verbs.answers import fits, read_reply, state_of, wallet_constraint, wallet_of
 from headgate.verbs.decide import Asked, note_wild_starts, passed_guard
-from headgate.verbs.environment import ATTEMPTS_MAX
-from headgate.verbs.loading import prepared_request
+from headgate.verbs.environment import ATTEMPTS_MAX, read_catalog
+from headgate.verbs.loading import Request, load_for, loaded_holdings, prepared_request
 
 E = TypeVar("E", bound=Entitlement)
 
@@ -43,18 +45,6 @@ class Question(Generic[E]):
 
     asked: Asked
     kind: type[E]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a feature stands at one instant: what the account level says, what was used, and what usage is paid from."""
-
-    feature: Feature | None
-    level: AccountLevel
-    read_at_ms: int
-    account: ConstraintState | None = None
-    currency: Currency | None = None
-    wallet: Wallet | None = None
 
 
 def asked(
@@ -86,15 +76,97 @@ def asked_of_currency(customer: object, currency: object, resource: object, requ
     )
 
 
-def entitlement(state: State, question: Question[E]) -> Verb[E]:
-    """Read what a customer may do with one feature now."""
+def entitlement(state: State, question: Question[E], *, now_ms: float) -> Verb[E]:
+    """Read what a customer may do with one feature now: from memory where headgate.entitlement_cache allows it.
+
+    `now_ms` is the client's own instant, of the clock by which it keeps answers.
+    """
+    cache, request = state.entitlements, question.asked.request
+    if not cache.is_on:
+        return entitlement_of(question, (yield from _ask(state, question))[0])
+    assert request.feature is not None
+    name = (request.feature, request.resource)
+    kept = cache.find(request.customer, name, now_ms)
+    if kept is not None and not _has_to_ask(question, kept):
+        state.metrics.entitlements_hits += 1
+        return entitlement_of(question, kept)
+    try:
+        return entitlement_of(question, (yield from _read_and_keep(state, question, name, now_ms)))
+    except EnvironmentNotReady:
+        raise  # Redis did answer: what was known of an environment that is gone is no answer
+    except Unavailable:
+        cache.note_away(now_ms)
+        known = cache.last_known(request.customer, name, now_ms)
+        if known is None:
+            raise
+        state.metrics.entitlements_last_known += 1
+        return entitlement_of(question, known)
+
+
+def _has_to_ask(question: Question[E], kept: Standing) -> bool:
+    """Whether what is held may be in the way: it may have expired, and only asking frees it."""
+    is_held = kept.account is not None and (kept.account.held > 0 or (kept.wallet is not None and kept.wallet.held > 0))
+    return is_held and not entitlement_of(question, kept).has_access
+
+
+def _read_and_keep(state: State, question: Question[E], name: Name, now_ms: float) -> Verb[Standing]:
+    catalog = yield from read_catalog(state)
+    feature = catalog.features.get(name[0])
+    if feature is None or not feature.is_metered:
+        standing = yield from _read_setting(state, question.asked.request, name, now_ms)
+        if standing is not None:
+            return standing
+    if state.entitlements.keeps_numbers:
+        return (yield from _read_numbers(state, question, name, now_ms))
+    return (yield from _ask(state, question))[0]
+
+
+def _read_setting(state: State, request: Request, name: Name, now_ms: float) -> Verb[Standing | None]:
+    """Read a feature that nothing is counted of: one load says it all. None where something is, by now."""
+    cache, loading = state.entitlements, state.entitlements.begin(request.customer, name, now_ms)
+    try:
+        catalog, loaded, _ = yield from load_for(state, request, since=loading.number)
+        feature = catalog.features.get(name[0])
+        if feature is not None and feature.is_metered:
+            return None
+        holdings = loaded_holdings(loaded, request.feature, request.resource)
+        level = account_level(feature, holdings, catalog.packages, now_ms=loaded.server_now_ms)
+        standing = Standing(feature, level, loaded.server_now_ms)
+        cache.keep(loading, standing, stamp=loaded.stamp, until_ms=level.until_ms)
+        state.metrics.entitlements_misses += 1
+        return standing
+    finally:
+        cache.end(loading)
+
+
+def _read_numbers(state: State, question: Question[E], name: Name, now_ms: float) -> Verb[Standing]:
+    """Read the numbers of a metered feature, to answer from memory for as long as they are allowed to age."""
+    cache, customer = state.entitlements, question.asked.request.customer
+    before = cache.known_number(customer, name, now_ms)
+    loading = cache.begin(customer, name, now_ms)
+    try:
+        standing, prepared = yield from _ask(state, question, since=loading.number)
+        state.metrics.entitlements_misses += 1
+        if standing.account is not None:
+            cache.keep(loading, standing, stamp=prepared.stamp, until_ms=prepared.until_ms)
+            if before is not None and before.account is not None:
+                state.metrics.numbers_read_again += 1
+                state.metrics.numbers_were_off += before.account.used != standing.account.used
+        return standing
+    finally:
+        cache.end(loading)
+
+
+def _ask(state: State, question: Question[E], *, since: int | None = None) -> Verb[tuple[Standing, PreparedRequest]]:
+    """Read how a feature stands now; `since` lets those share the reading who may be told numbers of some age."""
     request, usage = question.asked.request, question.asked.amount
     for _ in range(ATTEMPTS_MAX):
         prepared = yield from prepared_request(state, request)
         is_counted = _denial(question, prepared.feature, prepared.account) is None and bool(prepared.constraints)
-        reply = yield prepared.ask("check", usage if is_counted else 0.0, writes=False)
+        call = prepared.ask("check", usage if is_counted else 0.0, writes=False)
+        reply = yield call if since is None else replace(call, shared=True, since=since)
         if (yield from passed_guard(state, request, reply)):
-            return entitlement_of(question, _standing(state, question.asked, prepared, reply))
+            return _standing(state, question.asked, prepared, reply), prepared
     raise keeps_changing(request.customer)
 
 
@@ -184,7 +256,7 @@ def _metered(common: dict[str, Any], usage: float, standing: Standing) -> Metere
     assert account is not None
     rate = None if wallet is None or level.rate is None else level.rate.amount
     reason = None
-    if not account.granted:
+    if not fits(account.used, account.held, None if account.is_soft else account.limit, usage):
         reason = DeniedReason.REQUESTED_USAGE_EXCEEDING_LIMIT
     elif wallet is not None and rate is not None and not _pays(wallet, multiply(usage, rate)):
         reason = DeniedReason.INSUFFICIENT_CREDITS

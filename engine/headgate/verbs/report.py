@@ -28,6 +28,7 @@ from headgate.verbs.answers import Read, charges_of, read_reply, state_of, walle
 from headgate.verbs.attempts import Attempts
 from headgate.verbs.decide import found_done, note_wild_starts, once_of, passed_guard, prepared_once, request_of
 from headgate.verbs.loading import Request, prepared_request
+from headgate.verbs.noting import note_counted
 from headgate.wire import Status
 
 RECORDS_MAX: Final = 100
@@ -135,7 +136,17 @@ def report(state: State, usage: Usage, *, patient: bool = True) -> Verb[Receipt]
                     raise error
                 read = read_reply(prepared, reply, first=3, general=once is not None)
                 note_wild_starts(state, read.wild)
-                return _receipt(usage, prepared, reply, read)
+                receipt = _receipt(usage, prepared, reply, read)
+                note_counted(
+                    state,
+                    customer=receipt.customer,
+                    feature=receipt.feature,
+                    currency=receipt.currency,
+                    resource=receipt.resource,
+                    at_ms=receipt.counted_at_ms,
+                    account=None if receipt.account is None else receipt.account.state,
+                )
+                return receipt
         raise attempts.exhausted()
 
 

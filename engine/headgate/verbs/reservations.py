@@ -38,6 +38,7 @@ from headgate.verbs.attempts import Attempts
 from headgate.verbs.decide import Asked, denial_without_counters, note_wild_starts, passed_guard, require_bound
 from headgate.verbs.environment import open_environment
 from headgate.verbs.loading import load, prepared_request
+from headgate.verbs.noting import note_counted, note_decision
 from headgate.verbs.report import UsageRecord, report, usage_of
 from headgate.wire import Status
 
@@ -185,6 +186,8 @@ def reserve(state: State, question: Asked, hold: Hold) -> Verb[Made]:
             note_wild_starts(state, read.wild)
             decision = decision_of(request, question.amount, prepared, reply, read, denial, counted=True)
             state.metrics.decided(decision.reason)
+            if decision.granted:
+                note_decision(state, decision)
             made = _reservation(hold, decision, prepared)
             return Made(made, holds.NOTHING if denial is not None else details, hold.lasts_ms, is_ours=True)
     raise attempts.exhausted()
@@ -241,6 +244,15 @@ def end_known(
     reservation = Record.unpack(reply[2]).reservation(id, customer, int(reply[1]))
     if reply[0] == Status.CONFLICT:
         raise Conflict(f"reservation {id!r} has ended in another way: {reservation}")
+    if reply[0] == Status.DONE:
+        note_counted(
+            state,
+            customer=customer,
+            feature=reservation.feature,
+            currency=reservation.currency,
+            resource=reservation.resource,
+            at_ms=int(reply[1]),
+        )
     if reply[0] == Status.DONE and reply[3]:
         yield from _pay(state, reservation)
     return reservation

@@ -13,6 +13,7 @@ from typing import Any, Final
 from headgate import keys
 from headgate.cache import Catalog, State
 from headgate.calls import Failed, Verb
+from headgate.entitlement_cache import Standing
 from headgate.entitlements import AccountLevel, account_level
 from headgate.keys import CustomerKeys
 from headgate.model.credits import Wallet
@@ -25,7 +26,7 @@ from headgate.verbs.answers import read_reply, state_of, wallet_of
 from headgate.verbs.decide import Asked, note_wild_starts, passed_guard
 from headgate.verbs.environment import ATTEMPTS_MAX, open_environment, read_catalog
 from headgate.verbs.loading import Request, account_fields, load, loaded_holdings, loaded_purse
-from headgate.verbs.reading import Question, Standing, credit_of, entitlement_of, keeps_changing
+from headgate.verbs.reading import Question, credit_of, entitlement_of, keeps_changing
 from headgate.wallets import LiveWallet
 from headgate.wire import Loaded, Stamp
 
@@ -49,6 +50,7 @@ def entitlements(state: State, customer: str, resource: str | None) -> Verb[Enti
 def reload(state: State, customer: str, resource: str | None) -> Verb[Entitlements]:
     """Forget what is kept of a customer and of the catalog, and read its entitlements again."""
     state.catalog = None
+    state.entitlements.drop_customer(customer)
     found, stamp = yield from _read_all(state, customer, resource)
     state.told.put(customer, stamp.version)  # what is kept of any other version is not even tried
     return found
