@@ -124,7 +124,7 @@ class Awaited:
         if name == "reserve":
             return lambda *args, **named: AwaitedReserving(lambda: attribute(*args, **named))
         if name == "updates":
-            return lambda: _in_threads(attribute())
+            return lambda **named: _in_threads(attribute(**named))
         if name.startswith("_") or not callable(attribute):
             return attribute
 
