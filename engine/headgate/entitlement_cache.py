@@ -123,6 +123,11 @@ class EntitlementCache:
         """Whether numbers that are counted may be answered from memory."""
         return self._bytes_max > 0 and self._freshness_ms > 0
 
+    @property
+    def hears(self) -> bool:
+        """Whether updates are heard, so that what is kept is known to be so still."""
+        return self._hears
+
     def __len__(self) -> int:
         return sum(len(each.entries) for each in list(self._customers.values()))
 

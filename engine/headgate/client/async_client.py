@@ -62,6 +62,7 @@ class AsyncHeadgate(AsyncEntitlementMethods):
         self._transport = transport
         self._settings = settings
         self._closed = False
+        self._is_listening = False
         self._state = opening.new_state(environment, settings, clock)
         self._clock = clock
         self._dispatcher = Dispatcher(self._state.metrics, clock)
@@ -297,6 +298,7 @@ class AsyncHeadgate(AsyncEntitlementMethods):
         await self.close()
 
     def _listen(self) -> None:
+        self._is_listening = True
         if self._listener is not None and self._settings.listen:
             self._listener.start()
 
@@ -309,13 +311,14 @@ class AsyncHeadgate(AsyncEntitlementMethods):
 
     async def _run(self, verb: Verb[T], *, deadlines: int = 1) -> T:
         if self._state.environment is None:
-            self._listen()
             deadlines = opening.COLD_DEADLINES
         return await self._drive(verb, monotonic_ms() + deadlines * self._settings.deadline_ms)
 
     async def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
         if self._closed:
             raise HeadgateError("this engine is closed: connect another one")
+        if not self._is_listening:
+            self._listen()
         try:
             step = next(verb)
             while True:

@@ -19,7 +19,8 @@ from redis.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from headgate.client.hearing import PENDING_MAX, PING_EVERY_S, SILENCE_MAX_S, Ears
+from headgate.client import hearing
+from headgate.client.hearing import PENDING_MAX, Ears
 from headgate.updates import Update
 
 WAIT_S: Final = 0.1
@@ -210,7 +211,7 @@ class AsyncListener(Ears):
             connection = self._connect()
             try:
                 self._connected()
-                async with asyncio.timeout(SILENCE_MAX_S):
+                async with asyncio.timeout(hearing.SILENCE_MAX_S):
                     await connection.connect()
                     await connection.send_command("SUBSCRIBE", self._channel)
                 self._connection = connection
@@ -231,7 +232,7 @@ class AsyncListener(Ears):
 
     async def _take(self, connection: AsyncConnection) -> None:
         try:
-            async with asyncio.timeout(PING_EVERY_S):
+            async with asyncio.timeout(hearing.PING_EVERY_S):
                 message = await connection.read_response(disconnect_on_error=False)
         except TimeoutError:
             if self._is_silent():

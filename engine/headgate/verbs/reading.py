@@ -88,7 +88,8 @@ def entitlement(state: State, question: Question[E], *, now_ms: float) -> Verb[E
     name = (request.feature, request.resource)
     kept = cache.find(request.customer, name, now_ms)
     if kept is not None and not _has_to_ask(question, kept):
-        state.metrics.entitlements_hits += 1
+        state.metrics.entitlements_hits += cache.hears
+        state.metrics.entitlements_last_known += not cache.hears
         return entitlement_of(question, kept)
     try:
         return entitlement_of(question, (yield from _read_and_keep(state, question, name, now_ms)))
