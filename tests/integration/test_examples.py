@@ -181,7 +181,9 @@ def test_the_acl_users_of_the_docs_can_do_their_work_and_nothing_else(guarded_se
 
 
 def require_hears_of_changes(engine: Headgate) -> None:
-    """The listener got the right to subscribe: it stays subscribed."""
+    """The listener got the right to subscribe: it stays subscribed, to changes and to usage."""
     listener = engine._listener
     assert listener is not None
     wait_until(listener.subscribed.is_set, within_s=10, what="the listener is subscribed")
+    engine.updates()
+    wait_until(listener.usage_subscribed.is_set, within_s=10, what="the listener is subscribed to usage")

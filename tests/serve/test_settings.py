@@ -50,7 +50,9 @@ def test_what_a_client_can_be_told_a_server_can_be_told_too() -> None:
     settings = read_settings(
         {"deadline_ms": "400"}, {"HEADGATE_KEY_RETENTION_HOURS": "24", "HEADGATE_EXACTLY_ONCE": "yes"}
     )
-    assert settings.of_client() == Settings(deadline_ms=400, key_retention_hours=24, exactly_once=True)
+    assert settings.of_client() == Settings(
+        deadline_ms=400, key_retention_hours=24, exactly_once=True, cache_max_bytes=64 << 20
+    )
 
 
 def test_a_variable_that_is_nearly_a_setting_is_an_error_that_names_it_and_hides_its_value() -> None:

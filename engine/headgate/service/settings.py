@@ -56,6 +56,12 @@ class ServeSettings(Settings):
     api_key: SecretStr | None = Field(
         default=None, description="one more API key, with full scope; no flag, as those are seen by others"
     )
+    cache_max_bytes: int = Field(
+        default=64 << 20,
+        ge=0,
+        le=1 << 40,
+        description="memory for entitlements that are answered without asking Redis; 0: each answer asks",
+    )
     sweep_every_seconds: float = Field(
         default=60.0, ge=1, le=86_400, description="how often expired reservations of quiet customers are freed"
     )
