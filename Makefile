@@ -22,7 +22,7 @@ ARGS ?=
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 .NOTPARALLEL:
-.PHONY: help demo test test-everywhere test-compat check bench load fuzz mutants protocol clean
+.PHONY: help demo test test-everywhere test-compat check bench load memory fuzz mutants protocol clean
 
 help: ## list the targets
 	@echo 'make <target>; ARGS="..." is handed to the command behind it'
@@ -84,6 +84,9 @@ bench: $(VENV)/.ready-to-develop ## measure the figures of docs/design.md; write
 
 load: $(VENV)/.ready-to-develop ## the storm: threads, tasks and processes on one limit, to the exact unit
 	$(RUN) loadtests/storm.py $(ARGS)
+
+memory: $(VENV)/.ready-to-develop ## 100,000 customers through a 64 MiB cache: the growth of the process, and what is read again
+	$(RUN) loadtests/memory.py $(ARGS)
 
 fuzz: $(VENV)/.ready-to-develop ## the state machine against the reference model, for SECONDS=300
 	HEADGATE_FUZZ_SECONDS=$(SECONDS) $(RUN) -m pytest tests/model -m slow $(ARGS)
