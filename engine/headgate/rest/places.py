@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from headgate.errors import InvalidInput, Problem
-from headgate.rest.wire_names import renamed
+from headgate.service.wire_names import renamed
 
 Places: TypeAlias = dict[tuple[str, int], str]
 """Where an item stands in the engine's list of that name, and the path in the body that brings it."""

@@ -38,8 +38,9 @@ from headgate.model.entitlement import (
 )
 from headgate.model.reservation import Reservation, ReservationStatus
 from headgate.periods import ResetPeriod
-from headgate.rest.answers.numbers import CreditBalance, period_span, renewal, standing
+from headgate.rest.answers.numbers import CreditBalance
 from headgate.rest.shapes import Answer, Number
+from headgate.service.numbers import period_span, renewal, standing
 
 
 class ChainNode(Answer):

@@ -18,8 +18,9 @@ from headgate.model.credits import Wallet
 from headgate.model.decision import Counted, Receipt, UpdateBehavior, instant
 from headgate.once import KEY_MAX
 from headgate.rest.answers.ids import entitlement_id, record_id
-from headgate.rest.answers.numbers import CreditBalance, period_span, standing
+from headgate.rest.answers.numbers import CreditBalance
 from headgate.rest.shapes import Answer, Body, IdText, Moment, Number
+from headgate.service.numbers import period_span, standing
 from headgate.verbs.report import RECORDS_MAX, UsageRecord
 
 CONSUMPTIONS_MAX = 1_000

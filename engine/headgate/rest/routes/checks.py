@@ -26,7 +26,7 @@ from headgate.rest.answers.checks import CheckAnswer, EntitlementsAnswer, check_
 from headgate.rest.engine import Engine
 from headgate.rest.queries import Parameter
 from headgate.rest.shapes import Data, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 

@@ -34,9 +34,9 @@ from headgate.rest.answers.usage import (
 )
 from headgate.rest.engine import Engine
 from headgate.rest.problems import BatchProblem
-from headgate.rest.reporting import count
 from headgate.rest.shapes import Answer, Body, Data, IdText, Number, Problem, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.reporting import count
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 

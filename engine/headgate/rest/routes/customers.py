@@ -36,7 +36,7 @@ from headgate.rest.queries import PAGING, Parameter, known_only, text
 from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Page, Pagination, respond
 from headgate.rest.unbuilt import Unbuilt
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 from headgate.verbs.listing import LIMIT_MAX
 
 router = APIRouter()

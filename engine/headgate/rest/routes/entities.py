@@ -30,7 +30,7 @@ from headgate.rest.pages import Paged, paged
 from headgate.rest.queries import PAGING, Parameter, flag, identifier, known_only
 from headgate.rest.routed import routed
 from headgate.rest.shapes import Data, IdText, Page, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 from headgate.verbs.governance import EntityBudget
 
 router = APIRouter()

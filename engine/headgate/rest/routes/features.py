@@ -28,7 +28,7 @@ from headgate.rest.queries import PAGING, Parameter, identifier, known_only, str
 from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Page, respond
 from headgate.rest.unbuilt import Unbuilt
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 

@@ -25,12 +25,12 @@ from headgate.model.governance import Entity
 from headgate.rest.access import READ
 from headgate.rest.answers.governance import GovernanceNode, GovernancePage, NextPage, capability_of, named_capability
 from headgate.rest.answers.ids import entitlement_id
-from headgate.rest.answers.numbers import standing
 from headgate.rest.engine import Engine
 from headgate.rest.pages import LIMIT_DEFAULT, LIMIT_MAX, cursor, read_cursor
 from headgate.rest.queries import Parameter, choice, documented, identifiers, integer, known_only, number, text
 from headgate.rest.shapes import IdText, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.numbers import standing
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 

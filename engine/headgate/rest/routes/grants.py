@@ -39,7 +39,7 @@ from headgate.rest.queries import PAGING, Parameter, identifier, known_only, str
 from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Number, Page, instant_ms, respond
 from headgate.rest.unbuilt import Unbuilt, not_supported
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 

@@ -38,7 +38,7 @@ from headgate.rest.pages import Paged, paged
 from headgate.rest.queries import PAGING, Parameter, known_only, strings
 from headgate.rest.routed import routed
 from headgate.rest.shapes import Answer, Body, Data, IdText, Moment, Number, Page, instant_ms, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.wire_names import wire_names
 from headgate.verbs.customers import ENTITLEMENTS_MAX
 
 router = APIRouter()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response
 
 from headgate.client.async_client import AsyncHeadgate
-from headgate.errors import InvalidInput, NotFound, Unavailable
+from headgate.errors import Unavailable
 from headgate.model.catalog import Feature
 from headgate.model.decision import Receipt
 from headgate.rest import queries
@@ -31,9 +31,9 @@ from headgate.rest.answers.usage import (
 )
 from headgate.rest.engine import Engine
 from headgate.rest.problems import NEVER_AGAIN, BatchProblem, problem
-from headgate.rest.reporting import count
 from headgate.rest.shapes import Data, Problem, respond
-from headgate.rest.wire_names import wire_names
+from headgate.service.reporting import count, find_counted
+from headgate.service.wire_names import wire_names
 
 router = APIRouter()
 
@@ -129,15 +129,7 @@ async def _is_currency(engine: AsyncHeadgate, id: str) -> bool:
 async def _report(request: Request, engine: AsyncHeadgate, usages: Sequence[UsageBody]) -> list[Receipt]:
     """Count records, after a look that each is of something that is counted."""
     queries.known_only(request, ())
-    found = await engine.catalog.find([usage.feature_id for usage in usages])
-    for index, usage in enumerate(usages):
-        named = found.get(usage.feature_id)
-        if named is None:
-            raise NotFound("feature", usage.feature_id, within=f"(usages[{index}].featureId): nothing was counted, it")
-        if isinstance(named, Feature) and not named.is_metered:
-            rule = f"is not metered ({named.feature_type.value}): there is nothing to count"
-            raise InvalidInput.of(f"usages[{index}].featureId", usage.feature_id, rule)
-        if not isinstance(named, Feature) and usage.update_behavior == "SET":
-            raise InvalidInput.of(f"usages[{index}].updateBehavior", "SET", "credits can't be set: report a DELTA")
-    records = [usage.as_record(of_currency=not isinstance(found[usage.feature_id], Feature)) for usage in usages]
+    wanted = [(usage.feature_id, usage.update_behavior) for usage in usages]
+    counted = zip(usages, await find_counted(engine, wanted, WIRE_NAMES), strict=True)
+    records = [usage.as_record(of_currency=not isinstance(named, Feature)) for usage, named in counted]
     return await count(engine, records, WIRE_NAMES)
