@@ -70,6 +70,20 @@ class Metrics:
             "headgate_http_requests", "requests by what was answered", ("method", "route", "status"),
             registry=self._registry,
         )  # fmt: skip
+        self._call_latency = Histogram(
+            "headgate_grpc_request_duration_seconds",
+            "time from a call's message to its answer",
+            ("method",),
+            buckets=BUCKETS_S,
+            registry=self._registry,
+        )
+        self._calls = Counter(
+            "headgate_grpc_requests", "calls by what was answered", ("method", "code"), registry=self._registry
+        )
+        self._fallbacks = Counter(
+            "headgate_grpc_fallbacks", "answers by a fallback, as no data could be had", registry=self._registry
+        )
+        self._known_calls: dict[tuple[str, str], tuple[Histogram, Counter]] = {}
         self._counters = {
             name: Counter(f"headgate_{name}", meaning, labels, registry=self._registry)
             for name, (meaning, labels) in _MEANINGS.items()
@@ -90,6 +104,20 @@ class Metrics:
         latency, requests = known
         latency.observe(seconds)
         requests.inc()
+
+    def observe_call(self, method: str, code: str, seconds: float) -> None:
+        """Count one gRPC call that was answered."""
+        known = self._known_calls.get((method, code))
+        if known is None:
+            known = self._call_latency.labels(method), self._calls.labels(method, code)
+            self._known_calls[method, code] = known
+        latency, calls = known
+        latency.observe(seconds)
+        calls.inc()
+
+    def fell_back(self) -> None:
+        """Count an answer by a fallback."""
+        self._fallbacks.inc()
 
     def take(self, counts: Mapping[str, int]) -> None:
         """Add what the engine has counted since it was last asked."""
