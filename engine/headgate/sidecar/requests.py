@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -49,15 +49,16 @@ def record_of(report: wire.ReportUsageRequest, *, of_currency: bool, place: str 
     )
 
 
-def require_batch(reports: Iterable[wire.ReportUsageRequest]) -> list[wire.ReportUsageRequest]:
-    """Accept 1 to 100 reports, each of which is one as far as can be seen before the catalog is looked at."""
-    found = list(reports)
-    if not 1 <= len(found) <= RECORDS_MAX:
-        raise InvalidInput.of("usages", len(found), f"a bulk has 1 to {RECORDS_MAX} reports")
-    for index, report in enumerate(found):
-        place = f"usages[{index}]."
+def require_reports(reports: Sequence[wire.ReportUsageRequest], places: Sequence[str]) -> None:
+    """Refuse what is no report, as far as can be seen before what it names is looked up."""
+    for report, place in zip(reports, places, strict=True):
         usage_of(record_of(report, of_currency=False, place=place), place)
-    return found
+
+
+def require_bulk(reports: Sequence[wire.ReportUsageRequest]) -> None:
+    """Refuse a bulk that is empty, or too long."""
+    if not 1 <= len(reports) <= RECORDS_MAX:
+        raise InvalidInput.of("usages", len(reports), f"a bulk has 1 to {RECORDS_MAX} reports")
 
 
 def dimensions_of(sent: Mapping[str, wire.EventDimensionValue], place: str = "") -> dict[str, DimensionValue]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn, TypeVar
 
 import grpc
@@ -22,7 +22,7 @@ from headgate.sidecar.fallback import NO_ACCESS, Fallback, WithoutData
 from headgate.sidecar.messages import moment
 from headgate.sidecar.problems import NO_DATA, REPORT_NAMES, Refused
 from headgate.sidecar.protocol import sidecar_pb2 as wire
-from headgate.sidecar.requests import behavior_of, given, record_of, require_batch
+from headgate.sidecar.requests import behavior_of, given, record_of, require_bulk, require_reports
 
 Answer = TypeVar("Answer")
 AnyFallback = (
@@ -175,9 +175,9 @@ class Service:
         """Count 1 to 100 reports, in order."""
         self._require_writing()
         with wire_names(REPORT_NAMES):
-            reports = require_batch(request.usages)
-            receipts = await self._count(reports, prefix="usages[{}].")
-        shown = [_receipt(report, receipt) for report, receipt in zip(reports, receipts, strict=True)]
+            require_bulk(request.usages)
+            receipts = await self._count(request.usages, prefix="usages[{}].")
+        shown = [_receipt(report, receipt) for report, receipt in zip(request.usages, receipts, strict=True)]
         return wire.ReportUsageBulkResponse(usages=shown)
 
     async def report_events(self, request: wire.ReportEventsRequest) -> Empty:
@@ -189,10 +189,9 @@ class Service:
         if self._is_read_only:
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, READ_ONLY)
 
-    async def _count(self, reports: list[wire.ReportUsageRequest], *, prefix: str) -> list[Receipt]:
+    async def _count(self, reports: Sequence[wire.ReportUsageRequest], *, prefix: str) -> list[Receipt]:
         places = [prefix.format(index) for index in range(len(reports))]
-        if not prefix:
-            record_of(reports[0], of_currency=False)  # what is wrong with it is said before what it names is looked up
+        require_reports(reports, places)
         wanted = [
             (report.feature_id, behavior_of(report, place).value) for report, place in zip(reports, places, strict=True)
         ]
