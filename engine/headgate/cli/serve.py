@@ -1,4 +1,4 @@
-"""`headgate serve`: the REST face. Its options are the settings of headgate.service.settings, one flag each."""
+"""`headgate serve`: both faces. Its options are the settings of headgate.service.settings, one flag each."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from pydantic.fields import FieldInfo
 
 from headgate.cli.session import ExitCode, complain, default_url
 from headgate.service.settings import SECRETS, ServeSettings, flag_of, read_settings, variable_of
+from headgate.service.vendor import ignored_variables
 from headgate.settings import Settings
 
 HELP: Final = """\
-Serve the REST API, until it is stopped by SIGTERM or Ctrl-C: requests under way are finished.
+Serve the REST API and the sidecar's gRPC API, until it is stopped by SIGTERM or Ctrl-C: requests under way are finished.
 
-Settings are flags, then variables, then the file of --config, then defaults. A name that is not known is an error.
+Settings are flags, then variables, then those of the vendor's sidecar, such as REDIS_HOST and PORT, then the file of
+--config, then defaults. A name that is not known is an error.
 
 {secrets}
 
-Without any API key it listens on loopback only, and lets in everybody on this machine, with full scope.
+Without any API key the REST API listens on loopback only, and lets in everybody on this machine, with full scope. The
+gRPC API has no credentials, as the vendor's clients send none: it listens on loopback unless --grpc says otherwise.
 
 \b
 Example:
@@ -42,16 +45,16 @@ def make_serve_command() -> Callable[..., None]:
 
     def serve_command(context: typer.Context, config: Path | None = None, **flags: Any) -> None:
         settings = read_settings(flags, os.environ, config)
-        serve(settings, settings.url or default_url(os.environ))
+        serve(settings, settings.url or default_url(os.environ), ignored_variables(os.environ))
 
-    def serve(settings: ServeSettings, url: str) -> None:
+    def serve(settings: ServeSettings, url: str, ignored: list[str]) -> None:
         missing = [name for name in _NEEDED if find_spec(name) is None]
         if missing:
             complain(f"serve needs {' and '.join(missing)}: install it with pip install 'headgate[rest]'")
             raise typer.Exit(ExitCode.BAD_INPUT)
         from headgate.cli import serving  # not before: other commands need none of it
 
-        serving.serve(settings, url)
+        serving.serve(settings, url, ignored=ignored)
 
     parameters = list(_parameters())
     serve_command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -13,9 +13,10 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from granian.constants import HTTPModes, Interfaces
@@ -24,12 +25,14 @@ from granian.log import LogLevels
 from granian.server import Server
 from structlog.typing import FilteringBoundLogger
 
+from headgate.cli.sidecar import require_installed, require_sensible
+from headgate.client.offline import OfflineHeadgate
 from headgate.client.opening import open_target
 from headgate.client.sync_client import Headgate
 from headgate.client.urls import hide_password
 from headgate.errors import InvalidInput, Unavailable
 from headgate.service.logs import make_logger, server_logging
-from headgate.service.settings import ServeSettings
+from headgate.service.settings import OFFLINE_BY_FALLBACKS, ServeSettings
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -41,30 +44,59 @@ HEADERS_WITHIN_MS: Final = 10_000
 HEADER_BYTES_MAX: Final = 64 * 1024
 
 
-def serve(settings: ServeSettings, url: str) -> None:
-    """Serve until a signal comes. Raises `InvalidInput` where nobody would need a key and others could reach it."""
+def serve(settings: ServeSettings, url: str, *, ignored: Sequence[str] = ()) -> None:
+    """Serve until a signal comes. Raises `InvalidInput` where nobody would need a key and others could reach it.
+
+    `ignored` names variables that were given and have no effect.
+    """
     log = make_logger(settings.log_level)
-    require_free(settings.host, settings.port)
+    if ignored:
+        log.info("ignored", variables=list(ignored), meaning="they are the vendor's, and have no effect here")
+    settings = require_installed(settings, log)
+    _require_ports(settings)
+    require_sensible(settings, log)
     with ExitStack() as stack:
-        _, embedded = open_target(url)
-        target_url = url if embedded is None else embedded.url
-        if embedded is not None:
-            stack.callback(embedded.close)  # the workers share the one that this process started
-        _look_first(settings, target_url, log)
+        target_url = url
+        if settings.offline is None:
+            _, embedded = open_target(url)
+            if embedded is not None:
+                target_url = embedded.url
+                stack.callback(embedded.close)  # the workers share the one that this process started
+            _look_first(settings, target_url, log)
+        else:
+            _look_at_document(settings.offline)
         if settings.workers > 1:
             stack.enter_context(_folder_for_figures())
         log.info(
             "serving",
             address=f"http://{_bracketed(settings.host)}:{settings.port}",
+            grpc=settings.grpc,
             environment=settings.environment,
-            counters=hide_password(url),
+            counters="none: offline" if settings.offline else hide_password(url),
             workers=settings.workers,
         )
         _run(settings, target_url)
         log.info("stopped")
 
 
-def require_free(host: str, port: int) -> None:
+def _require_ports(settings: ServeSettings) -> None:
+    """Raise `InvalidInput` where one of the two faces could not listen, or both would at one port."""
+    require_free(settings.host, settings.port)
+    if settings.grpc_address is None:
+        return
+    host, port = settings.grpc_address
+    if port == settings.port and (host == settings.host or not {host, settings.host}.isdisjoint(("0.0.0.0", "::"))):
+        raise InvalidInput.of("grpc", settings.grpc, f"the REST API listens on port {port}: give another to one of them")
+    require_free(host, port, field="grpc")
+
+
+def _look_at_document(offline: str) -> None:
+    """Read the document that is answered from: what is wrong with it is said before anything starts."""
+    if offline != OFFLINE_BY_FALLBACKS:
+        OfflineHeadgate(Path(offline)).close()
+
+
+def require_free(host: str, port: int, *, field: str | None = None) -> None:
     """Raise `InvalidInput` where somebody listens there, or nobody can.
 
     Workers share their port, so the kernel would let another `headgate serve` share it with them: requests would go to
@@ -77,8 +109,10 @@ def require_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        field, value = ("port", port) if error.errno in (errno.EADDRINUSE, errno.EACCES) else ("host", host)
-        raise InvalidInput.of(field, value, f"cannot listen on {where}: {error.strerror or error}") from None
+        named, value = ("port", port) if error.errno in (errno.EADDRINUSE, errno.EACCES) else ("host", host)
+        if field is not None:
+            named, value = field, where
+        raise InvalidInput.of(named, value, f"cannot listen on {where}: {error.strerror or error}") from None
 
 
 def _look_first(settings: ServeSettings, url: str, log: FilteringBoundLogger) -> None:

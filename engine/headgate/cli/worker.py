@@ -8,17 +8,21 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI
 from structlog.typing import FilteringBoundLogger
 
+from headgate.cli.offline_app import make_offline_app
+from headgate.cli.sidecar import serving_grpc
 from headgate.client.async_client import AsyncHeadgate
+from headgate.client.offline import AsyncOfflineHeadgate
 from headgate.errors import EnvironmentNotReady, HeadgateError
 from headgate.rest.app import create_app, put_together
 from headgate.service.logs import make_logger
 from headgate.service.metrics import Metrics
-from headgate.service.settings import ServeSettings
+from headgate.service.settings import OFFLINE_BY_FALLBACKS, ServeSettings
 
 FIGURES_EVERY_S: Final = 1.0
 """How old figures of the engine may be that another process shows."""
@@ -28,6 +32,8 @@ PARENT_LOOK_EVERY_S: Final = 1.0
 def make_worker(settings: ServeSettings, url: str, parent: int) -> FastAPI:
     """Make the application of one worker process, with all that goes on beside its requests."""
     log = make_logger(settings.log_level)
+    if settings.offline is not None:
+        return _make_offline_worker(settings, settings.offline, parent, log)
     engine = AsyncHeadgate.connect(url, environment=settings.environment, settings=settings.of_client())
     metrics = Metrics()
 
@@ -36,14 +42,18 @@ def make_worker(settings: ServeSettings, url: str, parent: int) -> FastAPI:
         put_together(app)
         async with engine:
             await app.state.doorkeeper.look_first()
+            if not app.state.doorkeeper.knows_keys:
+                metrics.started_without_redis()
             sweep_every_s = settings.sweep_every_seconds * settings.workers  # together they sweep as often as told
-            with _beside(
+            beside = (
                 sweep_for_ever(engine, sweep_every_s, log),
                 _take_figures(engine, metrics),
                 _stop_without(parent),
-            ):
-                log.info("worker ready", process=os.getpid())
-                yield
+            )
+            async with serving_grpc(settings, engine, metrics, log):
+                with _beside(*beside):
+                    log.info("worker ready", process=os.getpid())
+                    yield
             metrics.take(engine.metrics)
         log.info("worker stopped", process=os.getpid())
 
@@ -56,6 +66,23 @@ def make_worker(settings: ServeSettings, url: str, parent: int) -> FastAPI:
         log=log,
         lifespan=lifespan,
     )
+
+
+def _make_offline_worker(settings: ServeSettings, offline: str, parent: int, log: FilteringBoundLogger) -> FastAPI:
+    """Make the application of a worker that contacts no Redis."""
+    document = None if offline == OFFLINE_BY_FALLBACKS else Path(offline)
+    engine = AsyncOfflineHeadgate(document)
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with engine, serving_grpc(settings, engine, metrics, log):
+            with _beside(_stop_without(parent)):
+                log.info("worker ready", process=os.getpid(), offline=offline)
+                yield
+        log.info("worker stopped", process=os.getpid())
+
+    return make_offline_app(metrics, lifespan)
 
 
 @contextlib.contextmanager

@@ -83,6 +83,11 @@ class Doorkeeper:
             return Caller(found.id, found.scope)
         raise _refused("this API key is not known, or is revoked")
 
+    @property
+    def knows_keys(self) -> bool:
+        """Whether the keys could be read at all: there may be none."""
+        return self._keys is not None
+
     async def look_first(self) -> None:
         """Read the keys before anybody knocks: that also connects, and may take as long as a first call may."""
         await self._refresh(COLD_DEADLINES)

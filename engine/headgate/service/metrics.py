@@ -1,4 +1,6 @@
-"""What Prometheus reads at `GET /metrics`: requests by route and status, and what the engine counts.
+"""What Prometheus reads at `GET /metrics`: requests and calls by what was answered, and what the engine counts.
+
+What the vendor's sidecar shows has its names, beside ours.
 
 Figures of several worker processes are put together by prometheus_client, in the folder that
 `PROMETHEUS_MULTIPROC_DIR` names; those of the other processes are up to a second old. Routes are told by their
@@ -11,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from headgate.cache import REFUSED
@@ -37,9 +39,43 @@ ENGINE_COUNTERS: Final[Mapping[str, tuple[str, Mapping[str, str]]]] = {
     "holds_freed": ("holds_freed", {"by": "call"}),
     "holds_swept": ("holds_freed", {"by": "sweep"}),
     "wild_starts": ("wild_starts", {}),
+    "entitlements_hits": ("entitlements", {"source": "memory"}),
+    "entitlements_misses": ("entitlements", {"source": "redis"}),
+    "entitlements_last_known": ("entitlements", {"source": "last_known"}),
+    "entitlements_evicted": ("entitlements_evicted", {}),
+    "numbers_read_again": ("numbers_read_again", {}),
+    "numbers_were_off": ("numbers_were_off", {}),
+    "usage_untold": ("usage_untold", {}),
+    "listener_deaf_ms": ("listener_deaf_seconds", {}),
     "decisions_granted": ("decisions", {"outcome": "granted", "reason": ""}),
 }
 """Which series each count of `engine.metrics` is; refusals are told by their reasons."""
+
+IN_MILLISECONDS: Final = frozenset({"listener_deaf_ms"})
+"""Counts of milliseconds, which series have in seconds."""
+
+GAUGES: Final[Mapping[str, tuple[str, str]]] = {
+    "entitlements_bytes": ("entitlements_bytes", "memory that answers take which are kept"),
+}
+"""What goes up and down: each process has its own, and together they are added."""
+
+VENDOR_COUNTERS: Final[Mapping[str, str]] = {
+    "sidecar_cache_hits": "answers from memory, as the vendor's sidecar names them",
+    "sidecar_cache_misses": "answers that had to be read to be kept, likewise",
+    "sidecar_redis_client_errors": "connections that failed, replies that were lost, and errors of Redis, likewise",
+    "sidecar_network_request_errors": "calls for which no data could be had: fallbacks, UNAVAILABLE and 503, likewise",
+    "sidecar_invalid_api_key_errors": "HTTP requests without a key that is known, likewise",
+    "sidecar_initialization_errors": "processes that started without an answer of Redis, likewise",
+}
+OF_VENDOR: Final[Mapping[str, str]] = {
+    "entitlements_hits": "sidecar_cache_hits",
+    "entitlements_misses": "sidecar_cache_misses",
+    "redis_errors": "sidecar_redis_client_errors",
+}
+"""Counts of the engine that the vendor's sidecar has, too, under a name of its own."""
+
+UNAUTHENTICATED: Final = 401
+NO_ANSWER: Final = 503
 
 _MEANINGS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "decisions": ("verdicts of check, consume and reserve", ("outcome", "reason")),
@@ -50,6 +86,12 @@ _MEANINGS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "redis_errors": ("connections that failed, replies that were lost, and errors that Redis answered", ()),
     "outcomes_unknown": ("writes whose reply never came", ()),
     "holds_freed": ("reservations that expired and were freed", ("by",)),
+    "entitlements": ("entitlements of features by where they were answered from", ("source",)),
+    "entitlements_evicted": ("answers dropped to stay within the bound of memory", ()),
+    "numbers_read_again": ("numbers of an allowed age that were read again", ()),
+    "numbers_were_off": ("those of them that had changed unheard", ()),
+    "usage_untold": ("counters that others were not told of, as too many waited", ()),
+    "listener_deaf_seconds": ("time in which no updates were heard", ()),
     "wild_starts": ("counters that a wild clock had dated far ahead, and that were put right", ()),
 }
 
@@ -88,6 +130,13 @@ class Metrics:
             name: Counter(f"headgate_{name}", meaning, labels, registry=self._registry)
             for name, (meaning, labels) in _MEANINGS.items()
         }
+        self._gauges = {
+            name: Gauge(f"headgate_{series}", meaning, registry=self._registry, multiprocess_mode="livesum")
+            for name, (series, meaning) in GAUGES.items()
+        }
+        self._of_vendor = {
+            name: Counter(name, meaning, registry=self._registry) for name, meaning in VENDOR_COUNTERS.items()
+        }
         for name, labels in ENGINE_COUNTERS.values():
             self._series(name, labels)
         self._seen: dict[str, int] = {}
@@ -104,6 +153,10 @@ class Metrics:
         latency, requests = known
         latency.observe(seconds)
         requests.inc()
+        if status == NO_ANSWER:
+            self._of_vendor["sidecar_network_request_errors"].inc()
+        elif status == UNAUTHENTICATED:
+            self._of_vendor["sidecar_invalid_api_key_errors"].inc()
 
     def observe_call(self, method: str, code: str, seconds: float) -> None:
         """Count one gRPC call that was answered."""
@@ -114,18 +167,30 @@ class Metrics:
         latency, calls = known
         latency.observe(seconds)
         calls.inc()
+        if code == "UNAVAILABLE":
+            self._of_vendor["sidecar_network_request_errors"].inc()
 
     def fell_back(self) -> None:
         """Count an answer by a fallback."""
         self._fallbacks.inc()
+        self._of_vendor["sidecar_network_request_errors"].inc()
+
+    def started_without_redis(self) -> None:
+        """Count that this process started and Redis gave no answer."""
+        self._of_vendor["sidecar_initialization_errors"].inc()
 
     def take(self, counts: Mapping[str, int]) -> None:
         """Add what the engine has counted since it was last asked."""
         for name, count in counts.items():
+            if name in self._gauges:
+                self._gauges[name].set(count)
+                continue
             more = count - self._seen.get(name, 0)
             if more:
                 self._seen[name] = count
-                self._series(*_series_of(name)).inc(more)
+                self._series(*_series_of(name)).inc(more / 1000 if name in IN_MILLISECONDS else more)
+                if name in OF_VENDOR:
+                    self._of_vendor[OF_VENDOR[name]].inc(more)
 
     def show(self) -> bytes:
         """Write all series in Prometheus' text format; with several processes, those of all of them."""

@@ -1,0 +1,99 @@
+"""The gRPC face of `headgate serve`: what its settings mean, and its server beside the HTTP application.
+
+grpcio is imported in the processes that serve, and not in the one that starts them: it must not be there when they are
+made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from structlog.typing import FilteringBoundLogger
+
+from headgate.errors import InvalidInput
+from headgate.service.settings import ServeSettings
+from headgate.sidecar.fallback import Fallback, WithoutData, read_fallbacks
+
+if TYPE_CHECKING:
+    from headgate.service.metrics import Metrics
+    from headgate.sidecar.engine import SidecarEngine
+
+NEEDED: Final = ("grpc", "grpc_health", "grpc_reflection")
+INSTALL: Final = "pip install 'headgate[sidecar]'"
+
+
+def require_installed(settings: ServeSettings, log: FilteringBoundLogger) -> ServeSettings:
+    """Turn the gRPC face off where what it needs is not installed; raise `InvalidInput` where it was asked for."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if not missing or settings.grpc_address is None:
+        return settings
+    if "grpc" in settings.model_fields_set:
+        raise InvalidInput.of("grpc", settings.grpc, f"{' and '.join(missing)} are missing: {INSTALL}")
+    log.info("gRPC is not served", reason=f"{' and '.join(missing)} are missing", install=INSTALL)
+    return settings.model_copy(update={"grpc": "off"})
+
+
+def require_sensible(settings: ServeSettings, log: FilteringBoundLogger) -> None:
+    """Look at what would only be noticed later: fallbacks, the certificate, and who can reach an open door."""
+    read_fallbacks(settings.entitlements_fallback)
+    _certificate(settings)
+    if not settings.grpc_is_private:
+        log.warning(
+            "gRPC has no credentials",
+            address=settings.grpc,
+            meaning="whoever reaches this address reads"
+            + (" entitlements" if settings.grpc_read_only else " entitlements, and reports usage"),
+        )
+
+
+def fallbacks_of(settings: ServeSettings) -> Mapping[str, Fallback]:
+    """The fallbacks by feature."""
+    return read_fallbacks(settings.entitlements_fallback)
+
+
+@contextlib.asynccontextmanager
+async def serving_grpc(
+    settings: ServeSettings, engine: SidecarEngine, metrics: Metrics, log: FilteringBoundLogger
+) -> AsyncIterator[None]:
+    """Serve gRPC for as long as the block, where it is wanted; calls under way are finished when it ends."""
+    if settings.grpc_address is None:
+        yield
+        return
+    from headgate.sidecar.server import Tls, make_server
+
+    files = _certificate(settings)
+    server = make_server(
+        engine,
+        address=settings.grpc,
+        fallbacks=fallbacks_of(settings),
+        without_data=WithoutData(settings.without_data),
+        read_only=settings.grpc_read_only,
+        tls=None if files is None else Tls(*files),
+        metrics=metrics,
+        log=log,
+    )
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(settings.stop_within_seconds)
+
+
+def _certificate(settings: ServeSettings) -> tuple[bytes, bytes] | None:
+    if settings.grpc_tls_certificate is None or settings.grpc_tls_key is None:
+        return None
+    named: dict[str, Path] = {
+        "grpc_tls_certificate": settings.grpc_tls_certificate,
+        "grpc_tls_key": settings.grpc_tls_key,
+    }
+    read: list[Any] = []
+    for field, file in named.items():
+        try:
+            read.append(file.read_bytes())
+        except OSError as error:
+            raise InvalidInput.of(field, str(file), f"cannot be read: {error.strerror}") from None
+    return read[0], read[1]
