@@ -60,7 +60,13 @@ async def plant(engine: AsyncHeadgate, server: RedisServer, count: int) -> list[
             pipeline: Any = client.pipeline(transaction=False)
             for name in names[first : first + 2_000]:
                 own = space.customer(name)
-                pipeline.hset(own.config, mapping={keys.CUSTOMER: wire.pack_document(Customer(id=name, created_at_ms=1, updated_at_ms=1)), **documents})
+                pipeline.hset(
+                    own.config,
+                    mapping={
+                        keys.CUSTOMER: wire.pack_document(Customer(id=name, created_at_ms=1, updated_at_ms=1)),
+                        **documents,
+                    },
+                )
                 pipeline.hset(own.usage, mapping={b"@v": os.urandom(8), b"@n": b"1"})
             pipeline.execute()
     return names

@@ -19,7 +19,8 @@ from headgate.settings import Settings
 HELP: Final = """\
 Serve the REST API, until it is stopped by SIGTERM or Ctrl-C: requests under way are finished.
 
-Settings are flags, then variables, then the file of --config, then defaults. A name that is not known is an error.
+Settings are flags, then HEADGATE_* variables, then those of the vendor's sidecar (REDIS_HOST, PORT, …), then the file
+of --config, then defaults. A name that is not known is an error.
 
 {secrets}
 
