@@ -101,7 +101,16 @@ def measure_rest(url: str, *, rounds: int, timed_s: float, advance: Callable[[],
         (of_checks, Orders(0, tuple(checks), 200, CONNECTIONS, WARM_UP_S, timed_s)),
         (of_reports, Orders(0, tuple(reports), 201, CONNECTIONS, WARM_UP_S, timed_s)),
     )
-    flags = ("--grpc", "off", "--url", url, "--environment", REST_ENVIRONMENT, "--deadline-ms", str(PATIENT.deadline_ms))
+    flags = (
+        "--url",
+        url,
+        "--environment",
+        REST_ENVIRONMENT,
+        "--deadline-ms",
+        str(PATIENT.deadline_ms),
+        "--grpc",
+        "off",
+    )
     with Served("-m", "headgate.cli", "serve", *flags, "--port") as ours:
         checked, reported = ours.ask(checks[0], 200), ours.ask(reports[0], 201)
         _require_chain(checked, users[0])

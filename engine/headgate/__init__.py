@@ -6,6 +6,7 @@ It counts the request against all of them or none, and says which one refused. `
 
 from headgate.client.async_client import AsyncHeadgate
 from headgate.client.async_holds import AsyncHold
+from headgate.client.offline import AsyncOfflineHeadgate, OfflineHeadgate
 from headgate.client.sync_client import Headgate
 from headgate.client.sync_holds import Hold
 from headgate.clock import ManualClock
@@ -45,6 +46,7 @@ from headgate.model.entitlement import (
 )
 from headgate.model.governance import Assignment, AssignmentUpsert, Entity, EntityUpsert
 from headgate.model.ledger import LedgerEntry, LedgerEvent
+from headgate.model.offline import OfflineCustomer, OfflineEntitlement, OfflineEntitlements, OfflineType
 from headgate.model.packages import (
     Addon,
     Behavior,
@@ -83,6 +85,7 @@ __all__ = [
     "AssignmentUpsert",
     "AsyncHeadgate",
     "AsyncHold",
+    "AsyncOfflineHeadgate",
     "BatchIncomplete",
     "Behavior",
     "BillingPeriod",
@@ -138,6 +141,11 @@ __all__ = [
     "NotFound",
     "NotSupported",
     "NumericEntitlement",
+    "OfflineCustomer",
+    "OfflineEntitlement",
+    "OfflineEntitlements",
+    "OfflineHeadgate",
+    "OfflineType",
     "OutOfRange",
     "OutcomeUnknown",
     "PackageEntitlement",

@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("entitlement_cache",),
     ("cache", "updates"),
     ("verbs",),
+    ("offline",),
     ("client",),
     ("metering", "service"),
     ("sidecar", "rest"),

@@ -78,6 +78,21 @@ def test_a_field_that_is_nearly_a_setting_is_an_error_too(tmp_path: Path) -> Non
         ({}, {"HEADGATE_HOST": "example.com"}, "HEADGATE_HOST: 'example.com': must be an IP address"),
         ({"environment": "no id"}, {}, "--environment: 'no id': an id has 1 to 255"),
         ({"log_level": "loud"}, {}, "--log-level: 'loud': Input should be 'debug', 'info', 'warning' or 'error'"),
+        ({"grpc": "50051"}, {}, "--grpc: '50051': must be an IP address or localhost with a port from 1 to 65535"),
+        ({"grpc": "127.0.0.1:0"}, {}, "--grpc: '127.0.0.1:0': must be an IP address"),
+        ({"grpc": "[127.0.0.1]:80"}, {}, "--grpc: '[127.0.0.1]:80': must be an IP address"),
+        ({}, {"HEADGATE_GRPC": "::1:50051"}, "HEADGATE_GRPC: '::1:50051': must be an IP address"),
+        ({}, {"HEADGATE_GRPC": "example.com:80"}, "HEADGATE_GRPC: 'example.com:80': must be an IP address"),
+        ({"grpc_tls_key": "key.pem"}, {}, "--grpc-tls-key: 'key.pem': grpc_tls_certificate and grpc_tls_key are given"),
+        ({"grpc_tls_certificate": "a.pem"}, {}, "grpc_tls_key: None: grpc_tls_certificate and grpc_tls_key are given"),
+        ({"entitlements_fallback": "{"}, {}, "--entitlements-fallback: '{': must be a JSON object of objects"),
+        ({"entitlements_fallback": '{"sso": true}'}, {}, "must be a JSON object of objects by feature"),
+        ({"without_data": "grant"}, {}, "--without-data: 'grant': Input should be 'fallback' or 'error'"),
+        (
+            {},
+            {"HEADGATE_GRPC_READ_ONLY": "perhaps"},
+            "HEADGATE_GRPC_READ_ONLY: 'perhaps': Input should be a valid bool",
+        ),
         ({}, {"HEADGATE_API_KEY": "short"}, "HEADGATE_API_KEY: '***': must have 16 printable ASCII characters or more"),
         ({}, {"HEADGATE_API_KEY": "with a line\nbreak in it"}, "HEADGATE_API_KEY: '***': must have 16"),
     ],
@@ -123,6 +138,50 @@ def test_the_key_is_shown_nowhere() -> None:
 def test_only_loopback_is_private(host: str, shown: str, is_private: bool) -> None:
     settings = read_settings({"host": host}, {})
     assert (settings.host, settings.is_private) == (shown, is_private)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown", "address", "is_private"),
+    [
+        (None, "127.0.0.1:50051", ("127.0.0.1", 50051), True),
+        ("localhost:1", "127.0.0.1:1", ("127.0.0.1", 1), True),
+        ("0.0.0.0:80", "0.0.0.0:80", ("0.0.0.0", 80), False),
+        ("[::1]:65535", "[::1]:65535", ("::1", 65535), True),
+        ("[0:0::0]:80", "[::]:80", ("::", 80), False),
+        ("off", "off", None, True),
+    ],
+)
+def test_the_grpc_api_has_an_address_or_is_off(
+    given: str | None, shown: str, address: tuple[str, int] | None, is_private: bool
+) -> None:
+    settings = read_settings({"grpc": given}, {})
+    assert (settings.grpc, settings.grpc_address, settings.grpc_is_private) == (shown, address, is_private)
+
+
+def test_a_fallback_is_json_text_or_a_table_of_the_file(tmp_path: Path) -> None:
+    text = '{"sso": {"hasAccess": true}}'
+    assert read_settings({}, {"HEADGATE_ENTITLEMENTS_FALLBACK": text}).entitlements_fallback == text
+    file = written(tmp_path, "[entitlements_fallback.sso]\nhasAccess = true\n")
+    assert read_settings({}, {}, file).entitlements_fallback == {"sso": {"hasAccess": True}}
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [("yes", "yes"), ("TRUE", "yes"), ("1", "yes"), ("no", None), ("0", None), ("entitlements.json",) * 2],
+)
+def test_offline_is_a_path_or_yes(given: str, value: str | None) -> None:
+    assert read_settings({"offline": given}, {}).offline == value
+
+
+def test_offline_may_be_a_switch_of_the_file_that_a_variable_turns_off(tmp_path: Path) -> None:
+    file = written(tmp_path, "offline = true\n")
+    assert read_settings({}, {}, file).offline == "yes"
+    assert read_settings({}, {"HEADGATE_OFFLINE": "no"}, file).offline is None
+
+
+def test_a_certificate_comes_with_its_key() -> None:
+    settings = read_settings({"grpc_tls_certificate": "a.pem"}, {"HEADGATE_GRPC_TLS_KEY": "b.pem"})
+    assert (settings.grpc_tls_certificate, settings.grpc_tls_key) == (Path("a.pem"), Path("b.pem"))
 
 
 def test_help_lists_every_setting_with_its_default_and_its_variable() -> None:

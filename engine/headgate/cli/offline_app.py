@@ -12,8 +12,8 @@ from starlette.types import Lifespan
 from headgate.service.metrics import CONTENT_TYPE, Metrics
 
 MESSAGE: Final = (
-    "this process is offline: it answers gRPC reads from its document and fallbacks. Start it without --offline for the "
-    "REST API"
+    "this process is offline: it answers gRPC reads from its document and fallbacks. Start it without --offline for "
+    "the REST API"
 )
 METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 

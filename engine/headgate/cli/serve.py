@@ -18,10 +18,10 @@ from headgate.service.vendor import ignored_variables
 from headgate.settings import Settings
 
 HELP: Final = """\
-Serve the REST API and the sidecar's gRPC API, until it is stopped by SIGTERM or Ctrl-C: requests under way are finished.
+Serve the REST API and the sidecar's gRPC API, until SIGTERM or Ctrl-C: requests under way are finished.
 
-Settings are flags, then variables, then those of the vendor's sidecar, such as REDIS_HOST and PORT, then the file of
---config, then defaults. A name that is not known is an error.
+Settings are flags, then HEADGATE_* variables, then those of the vendor's sidecar (REDIS_HOST, PORT, …), then the file
+of --config, then defaults. A name that is not known is an error.
 
 {secrets}
 

@@ -41,6 +41,7 @@ FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where worker processes keep their figures."""
 FIRST_LOOK_MS: Final = 5_000
 HEADERS_WITHIN_MS: Final = 10_000
+EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})
 HEADER_BYTES_MAX: Final = 64 * 1024
 
 
@@ -85,8 +86,8 @@ def _require_ports(settings: ServeSettings) -> None:
     if settings.grpc_address is None:
         return
     host, port = settings.grpc_address
-    if port == settings.port and (host == settings.host or not {host, settings.host}.isdisjoint(("0.0.0.0", "::"))):
-        raise InvalidInput.of("grpc", settings.grpc, f"the REST API listens on port {port}: give another to one of them")
+    if port == settings.port and (host == settings.host or {host, settings.host} & EVERYWHERE):
+        raise InvalidInput.of("grpc", settings.grpc, f"the REST API has port {port}: give one of them another")
     require_free(host, port, field="grpc")
 
 

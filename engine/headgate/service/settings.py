@@ -1,4 +1,6 @@
-"""The settings of `headgate serve`: flags, then `HEADGATE_*` variables, then a TOML file, then defaults.
+"""The settings of `headgate serve`: flags, `HEADGATE_*` variables, the vendor's variables, a TOML file, defaults.
+
+Each wins over what comes after it. The vendor's variables, such as `REDIS_HOST`, are those of headgate.service.vendor.
 
 Every name that begins with `HEADGATE_`, every field of the file and every flag has to be known: a setting that is
 misspelt is an error that names the nearest one. Values of secrets are never shown.
@@ -8,21 +10,31 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from headgate.errors import InvalidInput, Problem
 from headgate.model.ids import ID_RULE, is_id
+from headgate.service.addresses import OFF, parse_address, write_address
+from headgate.service.vendor import HIDDEN, read_vendor_variables
 from headgate.settings import Settings
 
 PREFIX: Final = "HEADGATE_"
 CONFIG_VARIABLE: Final = "HEADGATE_CONFIG"
 API_KEY_LENGTH_MIN: Final = 16
-HIDDEN: Final = "***"
+OFFLINE_BY_FALLBACKS: Final = "yes"
+"""The value of `offline` that asks for no document: every answer is its fallback."""
+FALLBACK_RULE: Final = 'must be a JSON object of objects by feature, such as {"sso": {"hasAccess": true}}'
+
+_SWITCHED: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), OFFLINE_BY_FALLBACKS),
+    **dict.fromkeys(("0", "false", "no", "off"), None),
+}
 
 OTHER_VARIABLES: Final = frozenset(
     {
@@ -53,6 +65,29 @@ class ServeSettings(Settings):
     host: str = Field(default="127.0.0.1", description="the address to listen on; any but loopback needs an API key")
     port: int = Field(default=8080, ge=1, le=65_535, description="the port to listen on")
     workers: int = Field(default=1, ge=1, le=256, description="processes that answer on the one port")
+    grpc: str = Field(
+        default="127.0.0.1:50051",
+        description="where the sidecar's gRPC API listens, such as 0.0.0.0:80 or [::1]:50051, or off",
+    )
+    grpc_read_only: bool = Field(default=False, description="whether the gRPC API refuses reports, and only reads")
+    grpc_tls_certificate: Path | None = Field(
+        default=None, description="a file of certificates (PEM), with which the gRPC API is encrypted"
+    )
+    grpc_tls_key: Path | None = Field(
+        default=None, validate_default=True, description="the file of the key (PEM) that belongs to the certificate"
+    )
+    entitlements_fallback: str | dict[str, Any] | None = Field(
+        default=None,
+        description="answers by feature for when there is no data, as JSON text; a table in the file",
+    )
+    without_data: Literal["fallback", "error"] = Field(
+        default="fallback",
+        description="what is said where there is neither data nor a fallback: fallback (no access), or error",
+    )
+    offline: str | None = Field(
+        default=None,
+        description="the path of a document of entitlements, or yes: fallbacks alone; no Redis is contacted",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="one more API key, with full scope; no flag, as those are seen by others"
     )
@@ -89,6 +124,37 @@ class ServeSettings(Settings):
         except ValueError:
             raise ValueError("must be an IP address, such as 127.0.0.1 or 0.0.0.0, or localhost") from None
 
+    @field_validator("grpc")
+    @classmethod
+    def _is_an_address_with_a_port(cls, value: str) -> str:
+        return OFF if value == OFF else write_address(*parse_address(value))
+
+    @field_validator("grpc_tls_key")
+    @classmethod
+    def _belongs_to_a_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = "grpc_tls_certificate"
+        if certificate in info.data and (value is None) != (info.data[certificate] is None):
+            raise ValueError("grpc_tls_certificate and grpc_tls_key are given both, or neither")
+        return value
+
+    @field_validator("entitlements_fallback")
+    @classmethod
+    def _is_by_feature(cls, value: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        if value is None:
+            return None
+        try:
+            by_feature = json.loads(value) if isinstance(value, str) else value
+        except (ValueError, RecursionError):
+            raise ValueError(FALLBACK_RULE) from None
+        if not isinstance(by_feature, dict) or not all(isinstance(each, dict) for each in by_feature.values()):
+            raise ValueError(FALLBACK_RULE)
+        return value
+
+    @field_validator("offline", mode="before")
+    @classmethod
+    def _is_a_path_or_a_switch(cls, value: object) -> object:
+        return _SWITCHED.get(str(value).lower(), value) if isinstance(value, str | bool) else value
+
     @field_validator("api_key")
     @classmethod
     def _is_hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
@@ -101,6 +167,16 @@ class ServeSettings(Settings):
     def is_private(self) -> bool:
         """Whether only this machine can reach it."""
         return ipaddress.ip_address(self.host).is_loopback
+
+    @property
+    def grpc_address(self) -> tuple[str, int] | None:
+        """The host (IPv6 without brackets) and the port of the gRPC API; None where it is off."""
+        return None if self.grpc == OFF else parse_address(self.grpc)
+
+    @property
+    def grpc_is_private(self) -> bool:
+        """Whether only this machine can reach the gRPC API, or nobody."""
+        return self.grpc_address is None or ipaddress.ip_address(self.grpc_address[0]).is_loopback
 
     def of_client(self) -> Settings:
         """What the engine of each process is told."""
@@ -129,10 +205,16 @@ def read_settings(flags: Mapping[str, Any], variables: Mapping[str, str], file: 
     places: dict[str, str] = {}
     of_file = {} if file is None else _read_file(file, problems)
     of_variables = _known_variables(variables, problems)
+    of_flags = {field: value for field, value in flags.items() if value is not None}
+    vendor = read_vendor_variables(
+        variables, decided=of_variables.keys() | of_flags.keys(), grpc_of_file=of_file.get("grpc")
+    )
+    problems += vendor.problems
     named: tuple[tuple[Mapping[str, Any], Any], ...] = (
         (of_file, lambda field: f"{file}: {field}"),
+        (vendor.values, vendor.places.__getitem__),
         (of_variables, variable_of),
-        ({field: value for field, value in flags.items() if value is not None}, flag_of),
+        (of_flags, flag_of),
     )
     for values, place_of in named:
         given.update(values)
