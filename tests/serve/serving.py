@@ -23,15 +23,16 @@ ANSWER_S = 60.0
 
 
 class Served:
-    """`headgate serve` with these flags, and a client of it."""
+    """`headgate serve` with these flags, on free ports, and a client of it."""
 
-    def __init__(self, url: str, *flags: str, **variables: str) -> None:
-        self.port, self.grpc_port = find_free_port(), find_free_port()
+    def __init__(self, url: str | None, *flags: str, port: int | None = None, **variables: str) -> None:
+        self.port, self.grpc_port = port or find_free_port(), find_free_port()
         grpc = () if "--grpc" in flags else ("--grpc", f"127.0.0.1:{self.grpc_port}")
         self._lines = tempfile.TemporaryFile()  # noqa: SIM115
+        place = () if url is None else ("--url", url)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "headgate.cli", "serve", "--url", url, "--port", str(self.port), *grpc, *flags],
+            [sys.executable, "-m", "headgate.cli", "serve", *place, "--port", str(self.port), *grpc, *flags],
             env={**plain, "PYTHONPATH": str(ENGINE), **variables},
             stderr=self._lines,
             stdout=subprocess.PIPE,
