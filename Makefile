@@ -38,14 +38,22 @@ test-everywhere: $(VENV)/.ready-to-develop ## the same, each behaviour by both c
 	HEADGATE_TEST_EVERY_PAIR=1 $(RUN) -m pytest -n $(WORKERS) $(ARGS)
 
 COMPAT := .venv-compat
+COMPAT_SIDECAR := .venv-compat-sidecar
+IN_COMPAT := -m pytest --confcutdir tests/compat --rootdir tests/compat -c tests/compat/pytest.ini tests/compat
 
-test-compat: $(VENV)/.ready-to-develop $(COMPAT)/.made ## the vendor's own client, unmodified, against `headgate serve`
-	HEADGATE_TEST_COMMAND=$(VENV)/bin/headgate $(COMPAT)/bin/python -m pytest --confcutdir tests/compat --rootdir tests/compat \
-		-c tests/compat/pytest.ini tests/compat $(ARGS)
+test-compat: $(VENV)/.ready-to-develop $(COMPAT)/.made $(COMPAT_SIDECAR)/.made ## the vendor's own clients, unmodified
+	HEADGATE_TEST_COMMAND=$(VENV)/bin/headgate $(COMPAT)/bin/python $(IN_COMPAT) $(ARGS)
+	HEADGATE_TEST_COMMAND=$(VENV)/bin/headgate $(COMPAT_SIDECAR)/bin/python $(IN_COMPAT) $(ARGS)
 
 $(COMPAT)/.made: $(VENV)/.made
 	@$(RUN) -m venv --clear $(COMPAT)
 	@$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check 'stigg==0.1.0b53' 'pytest>=9,<10'
+	@touch $@
+
+$(COMPAT_SIDECAR)/.made: $(VENV)/.made
+	@$(RUN) -m venv --clear $(COMPAT_SIDECAR)
+	@$(COMPAT_SIDECAR)/bin/python -m pip install --quiet --disable-pip-version-check \
+		'stigg-sidecar-sdk==8.1.0' 'httpx>=0.28' 'pytest>=9,<10'
 	@touch $@
 
 check: $(VENV)/.ready-to-develop ## ruff, mypy --strict, luacheck where present, import directions and house rules

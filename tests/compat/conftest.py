@@ -1,6 +1,6 @@
-"""The vendor's own REST client against `headgate serve`: `make test-compat` runs these in an environment of their own.
+"""The vendor's own clients against `headgate serve`: `make test-compat` runs each in an environment of its own.
 
-Two of the vendor's packages install a module called `stigg`, so neither may be where the other tests run.
+Two of the vendor's packages install a module called `stigg`, so neither may be where the other is, or the other tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ import pytest
 COMMAND_VARIABLE = "HEADGATE_TEST_COMMAND"
 KEY = "compat-key-of-this-run"
 
-collect_ignore_glob = [] if importlib.util.find_spec("stigg") else ["test_*.py"]
+if importlib.util.find_spec("stigg_sidecar_sdk"):
+    collect_ignore_glob = ["test_vendor_client.py"]
+elif importlib.util.find_spec("stigg"):
+    collect_ignore_glob = ["test_sidecar_client.py"]
+else:
+    collect_ignore_glob = ["test_*.py"]
 
 
 def free_port() -> int:
@@ -29,16 +34,23 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def base_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def grpc_port() -> int:
+    """Where the gRPC face listens."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def base_url(tmp_path_factory: pytest.TempPathFactory, grpc_port: int) -> Iterator[str]:
     """`headgate serve` on an embedded server, in a process of its own, for the whole run."""
     import httpx
 
     port, folder = free_port(), tmp_path_factory.mktemp("serve")
+    grpc = f"127.0.0.1:{grpc_port}"
     command = os.environ.get(COMMAND_VARIABLE, str(Path(__file__).parents[2] / ".venv" / "bin" / "headgate"))
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("HEADGATE_")}
     with (folder / "log").open("wb") as log:
         serving = subprocess.Popen(
-            [command, "--url", f"embedded://{folder}/data", "serve", "--port", str(port)],
+            [command, "--url", f"embedded://{folder}/data", "serve", "--port", str(port), "--grpc", grpc],
             env={**surroundings, "HEADGATE_API_KEY": KEY},
             stdout=log,
             stderr=log,
