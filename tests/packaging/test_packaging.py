@@ -77,7 +77,7 @@ def test_a_wheel_asks_for_four_packages_and_the_rest_are_extras(wheel: Path) -> 
     required = metadata.get_all("Requires-Dist", [])
     core = {line.partition(">=")[0] for line in required if "extra ==" not in line}
     assert core == {"redis", "hiredis", "msgpack", "pydantic"}
-    assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "cli", "rest", "testing"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "cli", "rest", "sidecar", "testing"}
     assert not [line for line in required if "@" in line or "://" in line], "a dependency is a name, not an address"
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
