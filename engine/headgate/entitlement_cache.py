@@ -66,12 +66,16 @@ Name = tuple[str, str | None]
 
 @dataclass(slots=True, eq=False)
 class Loading:
-    """A load under way; callers that ask the same at once share it, until something is said that it may have missed."""
+    """A load under way; callers that ask the same at once share it, until something is said that it may have missed.
+
+    It can be joined until the first of its callers has its answer, and spoiled until the last of them has.
+    """
 
     customer: str
     name: Name
     began_ms: float
     number: int
+    callers: int = 0
     is_spoiled: bool = False
     told: list[UsageNote] = field(default_factory=list)
 
@@ -105,7 +109,8 @@ class EntitlementCache:
         self._lock = lock
         self._bytes_max, self._freshness_ms, self._last_known_ms = bytes_max, freshness_ms, last_known_ms
         self._customers: OrderedDict[str, _Customer] = OrderedDict()
-        self._loading: dict[str, dict[Name, Loading]] = {}
+        self._joinable: dict[tuple[str, Name], Loading] = {}
+        self._loading: dict[str, set[Loading]] = {}
         self._numbers = itertools.count(1)
         self._hears = False
         self._heard_ms = self._away_until_ms = float("-inf")
@@ -174,16 +179,20 @@ class EntitlementCache:
     def begin(self, customer: str, name: Name, now_ms: float) -> Loading:
         """Begin to load, or join who loads the very same; call `end` whatever comes of it."""
         with self._lock:
-            of_customer = self._loading.setdefault(customer, {})
-            loading = of_customer.get(name)
+            loading = self._joinable.get((customer, name))
             if loading is None:
-                loading = of_customer[name] = Loading(customer, name, now_ms, next(self._numbers))
+                loading = self._joinable[customer, name] = Loading(customer, name, now_ms, next(self._numbers))
+                self._loading.setdefault(customer, set()).add(loading)
+            loading.callers += 1
             return loading
 
     def end(self, loading: Loading) -> None:
-        """End a load: who comes now begins another."""
+        """End a load for one of its callers: who comes now begins another."""
         with self._lock:
-            self._forget(loading)
+            loading.callers -= 1
+            self._close(loading)
+            if not loading.callers:
+                self._forget(loading)
 
     def keep(self, loading: Loading, standing: Standing, *, stamp: Stamp, until_ms: int) -> None:
         """Keep what a load brought, which holds until an instant of the server's, unless a rule speaks against it."""
@@ -236,12 +245,12 @@ class EntitlementCache:
         """No updates are heard any more."""
         with self._lock:
             self._hears = False
-            self._spoil(self._loading.values())
+            self._spoil_all()
 
     def drop_customer(self, customer: str, version: bytes | None = None) -> None:
         """Forget a customer, whose configuration has changed; what was loaded at that version already stays."""
         with self._lock:
-            self._spoil([self._loading.get(customer, {})])
+            self._spoil(self._loading.get(customer, ()))
             of_customer = self._customers.get(customer)
             if of_customer is not None and any(each.version != version for each in of_customer.entries.values()):
                 del self._customers[customer]
@@ -255,19 +264,29 @@ class EntitlementCache:
             self._clear()
 
     def _clear(self) -> None:
-        self._spoil(self._loading.values())
+        self._spoil_all()
         self._customers.clear()
         self.bytes = 0
 
-    def _spoil(self, groups: Iterable[dict[Name, Loading]]) -> None:
-        for loading in [each for group in groups for each in group.values()]:
+    def _spoil(self, loads: Iterable[Loading]) -> None:
+        for loading in list(loads):
             loading.is_spoiled = True
+            self._close(loading)
             self._forget(loading)
+
+    def _spoil_all(self) -> None:
+        self._spoil(each for loads in list(self._loading.values()) for each in list(loads))
+
+    def _close(self, loading: Loading) -> None:
+        """Let nobody join it any more."""
+        place = loading.customer, loading.name
+        if self._joinable.get(place) is loading:
+            del self._joinable[place]
 
     def _forget(self, loading: Loading) -> None:
         of_customer = self._loading.get(loading.customer)
-        if of_customer is not None and of_customer.get(loading.name) is loading:
-            del of_customer[loading.name]
+        if of_customer is not None:
+            of_customer.discard(loading)
             if not of_customer:
                 del self._loading[loading.customer]
 
@@ -278,7 +297,7 @@ class EntitlementCache:
         if not self.keeps_numbers:
             return
         with self._lock:
-            for loading in self._loading.get(note.customer, {}).values():
+            for loading in self._loading.get(note.customer, ()):
                 loading.told.append(note)
             self._take_note(note)
 

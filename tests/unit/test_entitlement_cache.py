@@ -114,13 +114,24 @@ def test_who_asks_the_same_meanwhile_shares_the_load_until_something_is_said() -
     first = cache.begin("acme", SSO, 1)
     assert cache.begin("acme", SSO, 2) is first
     assert cache.begin("acme", TOKENS, 2).number != first.number
-    cache.drop_customer("acme", b"version2")
+    cache.drop_customer("acme", b"version2")  # spoils all of these
     second = cache.begin("acme", SSO, 3)
     assert (second.number != first.number, second.began_ms) == (True, 3)
     cache.end(first)  # the first of them ends late, and takes nothing away from the second
     assert cache.begin("acme", SSO, 4) is second
     cache.end(second)
     assert cache.begin("acme", SSO, 5).began_ms == 5
+
+
+def test_what_is_said_before_the_last_caller_has_its_answer_keeps_that_answer_out() -> None:
+    cache = hearing()
+    first, second = cache.begin("acme", SSO, 1), cache.begin("acme", SSO, 1)
+    assert first is second
+    cache.end(first)  # one of them has its answer, and the other waits on
+    cache.drop_customer("acme", b"version2")
+    cache.keep(second, setting(), stamp=AT_FIVE, until_ms=FOREVER_END_MS)
+    cache.end(second)
+    assert (len(cache), cache._loading, cache._joinable) == (0, {}, {})
 
 
 def test_what_was_loaded_at_the_version_that_is_told_stays() -> None:

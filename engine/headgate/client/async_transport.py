@@ -92,6 +92,7 @@ class AsyncRedisTransport:
         self._slots = SlotMap([self._here])
         self._pools: dict[Address, _Pool] = {}
         self._scripts: ScriptSet | None = None
+        self._listened = -1
 
     async def send(self, call: Call, deadline_ms: float) -> Reply:
         """Send a call to the node that has its keys, and follow where a cluster says that they are."""
@@ -126,8 +127,10 @@ class AsyncRedisTransport:
             raise (NotRun(str(error)) if isinstance(meaning, Redirect) else meaning) from None
 
     def connection(self) -> Connection:
-        """Make a connection of the caller's own, for a listener."""
-        return self._make(self._here)
+        """Make a connection of the caller's own, for a listener; of a cluster, to one node after the other."""
+        nodes = self._slots.everyone() if self._is_cluster else [self._here]
+        self._listened += 1
+        return self._make(nodes[self._listened % len(nodes)])
 
     async def close(self) -> None:
         """Close every connection that is not in use."""

@@ -28,7 +28,7 @@ BATCH_WIDTH: Final = 64
 
 PREPARED_MIN: Final = 16
 PREPARED_BYTES: Final = 2_500
-"""What a prepared request takes in memory, measured, and rounded up."""
+"""What a prepared request of a few constraints takes in memory, measured, and rounded up."""
 
 
 def open_target(url: str | None) -> tuple[Target, EmbeddedServer | None]:
@@ -57,10 +57,10 @@ def accept_options(environment: object, settings: object, clock: object) -> Sett
 
 
 def _prepared_max(settings: Settings) -> int:
-    """How many prepared requests are kept: where memory is bounded in bytes, no more than half as much again."""
+    """How many prepared requests are kept: where memory is bounded in bytes, no more than as much again."""
     if not settings.cache_max_bytes:
         return settings.prepared_max
-    return max(PREPARED_MIN, min(settings.prepared_max, settings.cache_max_bytes // (2 * PREPARED_BYTES)))
+    return max(PREPARED_MIN, min(settings.prepared_max, settings.cache_max_bytes // PREPARED_BYTES))
 
 
 def new_state(
