@@ -1,26 +1,33 @@
 """Answering from a document instead of a Redis: by the same rules, with nothing counted. Pure.
 
-Usage is 0 for ever, and there are no periods: a metered feature is granted as long as what is requested is within its
-limit.
+What the document says of a customer stands as a subscription that always applies and entitles to just that, so that
+the rules of headgate.entitlements say what it means, and which denial comes first. A request is prepared as it is for a
+server, and kept, as nothing about it changes with time; every counter is 0 for ever, and nobody is asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from headgate.cache import Recent, Shape
 from headgate.entitlement_cache import Standing
-from headgate.entitlements import AccountLevel
+from headgate.entitlements import Holdings, account_level, currency_level
 from headgate.errors import NotSupported, Unavailable
+from headgate.keys import Keyspace
 from headgate.model.catalog import Feature, FeatureType, MeterType
-from headgate.model.decision import ConstraintState, Decision, DeniedReason
+from headgate.model.customer import Customer
+from headgate.model.decision import Decision, DeniedReason
 from headgate.model.entitlement import Entitlement, Entitlements
 from headgate.model.offline import OfflineEntitlement, OfflineEntitlements, OfflineType
-from headgate.periods import ALWAYS
-from headgate.verbs.answers import fits
-from headgate.verbs.decide import Asked
+from headgate.model.packages import Packages
+from headgate.model.subscription import Subscription
+from headgate.model.terms import EntitlementTerms
+from headgate.prepare import PreparedRequest, prepare, prepare_denial
+from headgate.verbs.answers import Read, decision_of, state_of
+from headgate.verbs.decide import Asked, denial_without_counters
 from headgate.verbs.loading import Request
 from headgate.verbs.reading import Question, entitlement_of
+from headgate.wire import Counter, Stamp, Status
 
 E = TypeVar("E", bound=Entitlement)
 
@@ -28,12 +35,31 @@ WITHOUT_DOCUMENT: Final = "offline, and without a document: there is nothing to 
 READS_ALONE: Final = (
     "offline, entitlements are read, and nothing is counted or changed: connect to a Redis with Headgate.connect(url)"
 )
+
+PREPARED_MAX: Final = 10_000
+"""How many prepared requests are kept; asked about again, the others are prepared again."""
+
 _TYPES: Final = {
     OfflineType.BOOLEAN: (FeatureType.BOOLEAN, MeterType.NONE),
     OfflineType.NUMERIC: (FeatureType.NUMBER, MeterType.NONE),
     OfflineType.METERED: (FeatureType.NUMBER, MeterType.INCREMENTAL),
     OfflineType.ENUM: (FeatureType.ENUM, MeterType.NONE),
 }
+_ALWAYS_MS: Final = 0
+"""An instant that stands for all: nothing of a document begins or ends."""
+_SUBSCRIPTION: Final = Subscription(
+    id="offline",
+    plan="offline",
+    start_ms=_ALWAYS_MS,
+    billing_anchor_ms=_ALWAYS_MS,
+    created_at_ms=_ALWAYS_MS,
+    updated_at_ms=_ALWAYS_MS,
+)
+_SOMEBODY: Final = Customer(id="offline", created_at_ms=_ALWAYS_MS, updated_at_ms=_ALWAYS_MS)
+_NO_PACKAGES: Final = Packages({}, {})
+_NOTHING_COUNTED: Final = Counter(0, 0.0, 0.0)
+_KEYS: Final = Keyspace("offline", 1).customer("offline")
+_STAMP: Final = Stamp(b"", b"")
 
 
 def refuse() -> NotSupported:
@@ -46,7 +72,8 @@ class Document:
 
     def __init__(self, entitlements: OfflineEntitlements | None) -> None:
         self._known = entitlements
-        self.features: dict[str, Feature] = {}
+        self._features: dict[str, Feature] = {}
+        self._kept: Recent[Shape, PreparedRequest] = Recent(PREPARED_MAX)
         values: dict[str, dict[str, None]] = {}
         kinds: dict[str, OfflineType] = {}
         for _, feature, entitlement in () if entitlements is None else entitlements.all():
@@ -54,77 +81,92 @@ class Document:
             values.setdefault(feature, {}).update(dict.fromkeys(entitlement.enum_values))
         for id, kind in sorted(kinds.items()):
             feature_type, meter = _TYPES[kind]
-            self.features[id] = Feature(
+            self._features[id] = Feature(
                 id=id, feature_type=feature_type, meter_type=meter, enum_values=tuple(values[id])
             )
 
+    def features(self) -> dict[str, Feature]:
+        """Every feature that some customer is entitled to, by id; an enum feature offers what any of them has."""
+        self._require()
+        return dict(self._features)
+
     def entitlement(self, question: Question[E], now_ms: int) -> E:
         """Say what a customer may do with one feature."""
-        request = question.asked.request
-        assert request.feature is not None
-        self._require()
-        return entitlement_of(question, self._standing(request, request.feature, now_ms))
+        asked = question.asked
+        prepared = self._prepared(asked.request)
+        states = [state_of(each, _NOTHING_COUNTED, asked.amount) for each in prepared.constraints]
+        account = states[0] if states else None
+        return entitlement_of(question, Standing(prepared.feature, prepared.account, now_ms, account))
 
     def credit(self, asked: Asked, now_ms: int) -> Entitlement:
         """Say that there are no credits, or no such customer: a document has no wallets."""
-        request = asked.request
-        self._require()
+        request, denial = asked.request, self._prepared(asked.request).account.denial
+        assert request.currency is not None
         return Entitlement(
             customer=request.customer,
             resource=request.resource,
-            id=str(request.currency),
+            id=request.currency,
             has_access=False,
-            reason=self._denial(request) or DeniedReason.ENTITLEMENT_NOT_FOUND,
+            reason=denial,
             read_at_ms=now_ms,
             requested_usage=asked.amount,
         )
 
     def all(self, customer: str, resource: str | None, now_ms: int) -> Entitlements:
-        """List everything that a customer is entitled to, by id."""
-        known = self._require()
-        request = Request(customer, None, None, None, resource)
-        denial = self._denial(request)
+        """List everything that a customer is entitled to, by id; nothing is, of a resource."""
+        known = self._require().customers.get(customer)
+        holdings = self._holdings(Request(customer, None, None, None, resource))
+        level = currency_level(None, holdings)  # the denials of the customer come first in it
         listed: list[Entitlement] = []
-        if denial is None:
-            for id in sorted(known.customers[customer].entitlements):
-                question = Question(Asked(Request(customer, id, None), 0.0), Entitlement)
-                listed.append(entitlement_of(question, self._standing(question.asked.request, id, now_ms)))
-        if not listed and denial is None:
-            denial = DeniedReason.NO_ACTIVE_SUBSCRIPTION
-        lacks_resource = denial is DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND
-        return Entitlements(customer, resource, denial, tuple(listed), now_ms, lacks_resource)
+        reason = level.denial
+        if known is not None and resource is None:
+            for id in sorted(known.entitlements):
+                asked = Asked(Request(customer, id, None), 0.0)
+                listed.append(self.entitlement(Question(asked, Entitlement), now_ms))
+            reason = None if listed else DeniedReason.NO_ACTIVE_SUBSCRIPTION
+        return Entitlements(customer, resource, reason, tuple(listed), now_ms, level.lacks_resource)
 
     def check(self, asked: Asked, now_ms: int) -> Decision:
         """Decide over an amount of a feature or a currency. Dimensions match nothing: a document has no entities."""
-        request = asked.request
+        prepared = self._prepared(asked.request)
+        denial = denial_without_counters(prepared, asked, "check")
+        granted = denial is None and all(
+            state_of(each, _NOTHING_COUNTED, asked.amount).granted for each in prepared.constraints
+        )
+        reply = [Status.GRANTED if granted else Status.REFUSED, now_ms]
+        read = Read([_NOTHING_COUNTED] * len(prepared.constraints), 0.0, [], (), [])
+        return decision_of(
+            asked.request, asked.amount, prepared, reply, read, denial, counted=False, values=asked.values
+        )
+
+    def _prepared(self, request: Request) -> PreparedRequest:
+        shape = request.shape(())
+        prepared = self._kept.get(shape)
+        if prepared is None:
+            prepared = self._prepare(request)
+            self._kept.put(shape, prepared)
+        return prepared
+
+    def _prepare(self, request: Request) -> PreparedRequest:
+        holdings = self._holdings(request)
         if request.feature is None:
-            found: Entitlement = self.credit(asked, now_ms)
-            return _decision(asked, found, AccountLevel(found.reason), None, now_ms)
-        self._require()
-        standing = self._standing(request, request.feature, now_ms)
-        found = entitlement_of(Question(asked, Entitlement), standing)
-        account = standing.account
-        if account is not None:
-            account = replace(account, granted=fits(account.used, account.held, account.limit, asked.amount))
-        return _decision(asked, found, standing.level, account, now_ms)
+            return prepare_denial(_KEYS, _STAMP, currency_level(None, holdings), feature=None)
+        feature = self._features.get(request.feature)
+        account = account_level(feature, holdings, _NO_PACKAGES, now_ms=_ALWAYS_MS)
+        if feature is None or not feature.is_metered or holdings.customer is None:
+            return prepare_denial(_KEYS, _STAMP, account, feature=feature)
+        return prepare(_KEYS, _STAMP, account, [], feature=feature, account_field=b"", now_ms=_ALWAYS_MS)
 
-    def _standing(self, request: Request, id: str, now_ms: int) -> Standing:
-        feature = self.features.get(id)
-        denial = self._denial(request)
-        if denial is None and feature is None:
-            denial = DeniedReason.FEATURE_NOT_FOUND
-        if denial is not None:
-            return Standing(feature, AccountLevel(denial), now_ms)
-        held = self._require().customers[request.customer].entitlements.get(id)
-        if held is None:
-            # As a connected engine says it of a customer whose entitlements are all promotional.
-            return Standing(feature, AccountLevel(DeniedReason.NO_ACTIVE_SUBSCRIPTION), now_ms)
-        return Standing(feature, _level(held), now_ms, _account(held))
-
-    def _denial(self, request: Request) -> DeniedReason | None:
-        if request.customer not in self._require().customers:
-            return DeniedReason.CUSTOMER_NOT_FOUND
-        return None if request.resource is None else DeniedReason.CUSTOMER_RESOURCE_NOT_FOUND
+    def _holdings(self, request: Request) -> Holdings:
+        known = self._require().customers.get(request.customer)
+        if known is None:
+            return Holdings(None)
+        if not known.entitlements:
+            return Holdings(_SOMEBODY, request.resource)
+        held = None if request.feature is None else known.entitlements.get(request.feature)
+        own = () if request.feature is None or held is None else (_terms_of(request.feature, held),)
+        subscription = _SUBSCRIPTION.model_copy(update={"entitlements": own})
+        return Holdings(_SOMEBODY, request.resource, subscriptions=(subscription,))
 
     def _require(self) -> OfflineEntitlements:
         if self._known is None:
@@ -132,47 +174,11 @@ class Document:
         return self._known
 
 
-def _level(held: OfflineEntitlement) -> AccountLevel:
-    return AccountLevel(
-        None,
-        limit=held.usage_limit,
+def _terms_of(feature: str, held: OfflineEntitlement) -> EntitlementTerms:
+    """The same in the words of a plan: a value is the limit of a feature that nothing is counted of."""
+    return EntitlementTerms(
+        feature=feature,
+        usage_limit=held.value if held.type is OfflineType.NUMERIC else held.usage_limit,
         has_unlimited_usage=held.is_unlimited,
         enum_values=held.enum_values,
-        numeric_value=held.value,
-    )
-
-
-def _account(held: OfflineEntitlement) -> ConstraintState | None:
-    if held.type is not OfflineType.METERED:
-        return None
-    return ConstraintState(None, None, (), held.usage_limit, False, 0.0, 0.0, True, ALWAYS, None)
-
-
-def _decision(
-    asked: Asked, found: Entitlement, level: AccountLevel, account: ConstraintState | None, now_ms: int
-) -> Decision:
-    request = asked.request
-    limited = account is not None and account.limit is not None
-    shown: dict[str, Any] = {}
-    if found.feature is not None:
-        shown = {
-            "enum_values": level.enum_values,
-            "numeric_value": level.numeric_value,
-            "has_unlimited_usage": level.has_unlimited_usage,
-        }
-    return Decision(
-        customer=request.customer,
-        feature=request.feature,
-        requested=asked.amount,
-        granted=found.has_access,
-        reason=found.reason,
-        account=account,
-        chains=() if request.dimensions else None,
-        binding=account if limited else None,
-        decided_at_ms=now_ms,
-        details=found.feature,
-        currency=request.currency,
-        resource=request.resource,
-        requested_values=asked.values,
-        **shown,
     )

@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
-from headgate import AsyncHeadgate, AsyncHold, Headgate, Hold
-from headgate.client import async_api_keys, async_holds, async_namespaces, sync_api_keys, sync_holds, sync_namespaces
+from headgate import AsyncHeadgate, AsyncHold, AsyncOfflineHeadgate, Headgate, Hold, OfflineHeadgate
+from headgate.client import (
+    async_api_keys,
+    async_holds,
+    async_namespaces,
+    offline,
+    sync_api_keys,
+    sync_holds,
+    sync_namespaces,
+)
 from headgate.testing import AsyncFakeHeadgate, FakeHeadgate
 
 PAIRS = {
@@ -22,6 +30,8 @@ PAIRS = {
     "engine.api_keys": (sync_api_keys.ApiKeyMethods, async_api_keys.AsyncApiKeyMethods),
     "engine.reservations": (sync_holds.ReservationMethods, async_holds.AsyncReservationMethods),
     "a hold": (Hold, AsyncHold),
+    "the offline engine": (OfflineHeadgate, AsyncOfflineHeadgate),
+    "engine.catalog of the offline engine": (offline.OfflineCatalogMethods, offline.AsyncOfflineCatalogMethods),
     "the engine of headgate.testing": (FakeHeadgate, AsyncFakeHeadgate),
 }
 PLAIN_ON_BOTH = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import assert_type
 
 from headgate import (
@@ -12,6 +13,7 @@ from headgate import (
     AssignmentUpsert,
     AsyncHeadgate,
     AsyncHold,
+    AsyncOfflineHeadgate,
     BooleanEntitlement,
     Change,
     Charge,
@@ -39,6 +41,11 @@ from headgate import (
     ManualClock,
     MeteredEntitlement,
     NumericEntitlement,
+    OfflineCustomer,
+    OfflineEntitlement,
+    OfflineEntitlements,
+    OfflineHeadgate,
+    OfflineType,
     Plan,
     Policy,
     PromotionalEntitlement,
@@ -168,6 +175,30 @@ async def for_asyncio(policy: Policy) -> None:
         assert_type(await engine.governance.tree("c", feature="f"), Tree)
         async for update in engine.updates():
             assert_type(update.token, bytes)
+
+
+async def offline(sso: OfflineEntitlement, clock: ManualClock) -> None:
+    document = OfflineEntitlements(customers={"c": OfflineCustomer(entitlements={"f": sso})})
+    assert_type(document.customers["c"].entitlements["f"].type, OfflineType)
+    with OfflineHeadgate(document, clock=clock) as engine:
+        assert_type(engine, OfflineHeadgate)
+        stands_for: Headgate = engine
+        assert_type(stands_for.metered_entitlement("c", "f", requested_usage=2), MeteredEntitlement)
+        assert_type(engine.check("c", feature="f", dimensions={"teamId": "a"}), Decision)
+        assert_type(engine.entitlements("c"), Entitlements)
+        assert_type(engine.catalog.find(["f"]), dict[str, Feature | Currency])
+        assert_type(engine.report("c", feature="f", value=1), Receipt)
+    async with AsyncOfflineHeadgate(Path("entitlements.json")) as waiting:
+        assert_type(waiting, AsyncOfflineHeadgate)
+        assert_type(await waiting.boolean_entitlement("c", "f"), BooleanEntitlement)
+        assert_type(await waiting.reload("c"), Entitlements)
+        assert_type(await waiting.catalog.features(), dict[str, Feature])
+    OfflineHeadgate({"customers": {}})
+    OfflineHeadgate('{"customers": {}}')
+    OfflineHeadgate(None)
+    OfflineHeadgate(5)  # type: ignore[arg-type]
+    OfflineHeadgate()  # type: ignore[call-arg]
+    engine.governance.no_such_method()  # type: ignore[attr-defined]
 
 
 def what_is_refused(engine: Headgate, error: LimitReached) -> None:

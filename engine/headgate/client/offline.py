@@ -3,21 +3,27 @@
     with OfflineHeadgate('{"customers": {"acme": {"entitlements": {"sso": {"type": "BOOLEAN"}}}}}') as engine:
         engine.boolean_entitlement("acme", "sso")
 
-What reads entitlements has the methods of `Headgate` and `AsyncHeadgate`, and the same answers. Whatever would count or
-change something is `NotSupported`. Without a document there is no data, so that every reading is `Unavailable`.
+They are a `Headgate` and an `AsyncHeadgate` whose readings of entitlements, and whose `check`, are answered here.
+Whatever else would ask a server comes to `_drive`, and is `NotSupported`: also what a later version adds. Without a
+document there is no data, so that every reading is `Unavailable`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Final, Self, TypeVar
 
+from headgate.calls import Call, Reply, Verb
 from headgate.chains import DimensionValue
 from headgate.client.arguments import optional_id
-from headgate.clock import wall_ms
+from headgate.client.async_client import AsyncHeadgate
+from headgate.client.async_namespaces import AsyncCatalogMethods
+from headgate.client.sync_client import Headgate
+from headgate.client.sync_namespaces import CatalogMethods
+from headgate.clock import ManualClock, wall_ms
+from headgate.errors import HeadgateError, NotSupported
 from headgate.model.catalog import Currency, Feature
 from headgate.model.decision import Decision
 from headgate.model.entitlement import (
@@ -31,87 +37,88 @@ from headgate.model.entitlement import (
 from headgate.model.ids import require_id
 from headgate.model.offline import OfflineEntitlements, read_offline
 from headgate.offline import Document, refuse
+from headgate.settings import Settings
+from headgate.updates import Update
 from headgate.verbs import decide, reading
 
+T = TypeVar("T")
+
 Source = OfflineEntitlements | Mapping[str, Any] | str | Path | None
+"""What is answered from: the objects, a mapping like them, JSON text, the path of a file, or no data at all."""
+
+_ENVIRONMENT: Final = "offline"
+_NO_URL: Final = "an offline engine is made of a document, and has no server: use Headgate.connect(url) to have one"
 
 
-class Unwritable:
-    """A namespace of an engine that is offline: each of its methods refuses."""
-
-    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        if name.startswith("_"):
-            raise AttributeError(name)
-
-        def method(*args: Any, **named: Any) -> NoReturn:
-            raise refuse()
-
-        return method
+def _open(document: Source, clock: ManualClock | None) -> tuple[Document, Callable[[], int]]:
+    """Read a document, and say what tells the time: the clock, or else the machine's."""
+    read = Document(None if document is None else read_offline(document))
+    return read, wall_ms if clock is None else lambda: clock.now_ms
 
 
-class _Offline:
-    """What both engines have in common."""
+class _Nobody:
+    """Stands where a connected engine has its server."""
 
-    def __init__(self, document: Source) -> None:
-        self._document = Document(None if document is None else read_offline(document))
-        self.customers = Unwritable()
-        self.subscriptions = Unwritable()
-        self.credits = Unwritable()
-        self.governance = Unwritable()
-        self.reservations = Unwritable()
-        self.api_keys = Unwritable()
-
-    @property
-    def environment(self) -> str:
-        """The name that stands for an environment."""
-        return "offline"
-
-    @property
-    def metrics(self) -> dict[str, int]:
-        """Counts of a connected engine: there are none."""
-        return {}
-
-    def explain(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: there are no entities to resolve."""
+    def send(self, call: Call, deadline_ms: float) -> Reply:
+        """Refuse."""
         raise refuse()
 
-    def apply(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: a document does not change."""
-        raise refuse()
-
-    def updates(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: a document does not change."""
-        raise refuse()
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
 
 
-class OfflineCatalog(Unwritable):
-    """The features of the document, for threads."""
-
-    def __init__(self, document: Document) -> None:
-        self._features = document.features
-
-    def find(self, ids: Sequence[str]) -> dict[str, Feature | Currency]:
-        """Find what ids name; unknown ones are left out."""
-        return {id: self._features[id] for id in ids if id in self._features}
-
-
-class AsyncOfflineCatalog(Unwritable):
+class _NobodyAsync:
     """The same for asyncio."""
 
-    def __init__(self, document: Document) -> None:
-        self._features = document.features
+    async def send(self, call: Call, deadline_ms: float) -> Reply:
+        """Refuse."""
+        raise refuse()
 
-    async def find(self, ids: Sequence[str]) -> dict[str, Feature | Currency]:
-        """Find what ids name; unknown ones are left out."""
-        return {id: self._features[id] for id in ids if id in self._features}
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
 
 
-class OfflineHeadgate(_Offline):
-    """An engine for threads that answers from a document: JSON text, its path, a mapping, or the objects."""
+class OfflineCatalogMethods(CatalogMethods):
+    """The features of a document. Nothing else of a catalog is known, and nothing can be written."""
 
-    def __init__(self, document: Source) -> None:
-        super().__init__(document)
-        self.catalog = OfflineCatalog(self._document)
+    def __init__(self, engine: OfflineHeadgate) -> None:
+        super().__init__(engine)
+        self._offline = engine
+
+    def features(self) -> dict[str, Feature]:
+        """Read all features, by id."""
+        return self._offline._document().features()
+
+    def find(self, ids: Sequence[str]) -> dict[str, Feature | Currency]:
+        """Find what ids name: features, or else currencies. Unknown ones are left out."""
+        accepted = [require_id(id, f"ids[{index}]") for index, id in enumerate(ids)]
+        features = self._offline._document().features()
+        return {id: features[id] for id in accepted if id in features}
+
+
+class OfflineHeadgate(Headgate):
+    """An engine for threads that answers from a document: JSON text, a file's path, a mapping, or the objects.
+
+    It reads entitlements as a connected one does, and never has any usage; what would count or change something is
+    `NotSupported`. With None for a document, every reading is `Unavailable`. A clock, if given, says when it is.
+    """
+
+    def __init__(self, document: Source, *, clock: ManualClock | None = None) -> None:
+        super().__init__(_Nobody(), environment=_ENVIRONMENT, settings=Settings(listen=False), clock=clock)
+        self._read, self._instant_ms = _open(document, clock)
+        self.catalog = OfflineCatalogMethods(self)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | None = None,
+        *,
+        environment: str = "default",
+        settings: Settings | Mapping[str, Any] | None = None,
+        clock: ManualClock | None = None,
+    ) -> Self:
+        """Refuse: an offline engine is made of a document."""
+        raise NotSupported(_NO_URL)
 
     def entitlement(
         self,
@@ -122,9 +129,12 @@ class OfflineHeadgate(_Offline):
         requested_usage: float | Decimal = 1,
         requested_values: Sequence[str] = (),
     ) -> Entitlement:
-        """Read what a customer may do with one feature."""
+        """Read what a customer, or one of its resources, may do with a feature now, with every number behind it.
+
+        Nothing is written, and entity budgets are not asked: `check` asks them too.
+        """
         question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     def boolean_entitlement(
         self,
@@ -135,7 +145,7 @@ class OfflineHeadgate(_Offline):
     ) -> BooleanEntitlement:
         """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     def numeric_entitlement(
         self,
@@ -146,7 +156,7 @@ class OfflineHeadgate(_Offline):
     ) -> NumericEntitlement:
         """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     def metered_entitlement(
         self,
@@ -156,9 +166,9 @@ class OfflineHeadgate(_Offline):
         resource: str | None = None,
         requested_usage: float | Decimal = 1,
     ) -> MeteredEntitlement:
-        """Read the limit of a metered feature, of which nothing is used; another type is FeatureTypeMismatch."""
+        """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     def enum_entitlement(
         self,
@@ -170,7 +180,7 @@ class OfflineHeadgate(_Offline):
     ) -> EnumEntitlement:
         """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     def credit_entitlement(
         self,
@@ -180,19 +190,21 @@ class OfflineHeadgate(_Offline):
         resource: str | None = None,
         requested_usage: float | Decimal = 0,
     ) -> Entitlement:
-        """Say that there are no credits: a document has no wallets."""
+        """Read what a customer has of a currency: a `CreditEntitlement`, or a plain one that says why there is none.
+
+        There is access where the balance is above 0 and has what is requested, or where the wallet is soft.
+        """
         question = reading.asked_of_currency(customer, currency, resource, requested_usage)
-        return self._document.credit(question, wall_ms())
+        return self._document().credit(question, self._instant_ms())
 
     def entitlements(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Read everything that a customer is entitled to, by the ids of the features."""
+        """Read everything that a customer, or one of its resources, is entitled to now: features, then credits."""
         ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return self._document.all(*ids, wall_ms())
+        return self._document().all(*ids, self._instant_ms())
 
     def reload(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Read everything that a customer is entitled to: a document does not change."""
-        ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return self._document.all(*ids, wall_ms())
+        """Forget what is kept of a customer and the catalog, and read its entitlements: what was written is there."""
+        return self.entitlements(customer, resource=resource)
 
     def check(
         self,
@@ -205,7 +217,10 @@ class OfflineHeadgate(_Offline):
         requested_values: Sequence[str] = (),
         dimensions: Mapping[str, DimensionValue] | None = None,
     ) -> Decision:
-        """Say whether an amount of a feature fits its limit. Dimensions match nothing: a document has no entities."""
+        """Say whether an amount of a feature or a currency would fit every limit in its way now. Nothing is written.
+
+        With a resource, its own account-level counters and wallets decide; entity budgets are the customer's.
+        """
         question = decide.asked(
             customer,
             feature,
@@ -216,42 +231,65 @@ class OfflineHeadgate(_Offline):
             currency=currency,
             resource=resource,
         )
-        return self._document.check(question, wall_ms())
+        decision = self._document().check(question, self._instant_ms())
+        self._state.metrics.decided(decision.reason)
+        return decision
 
-    def consume(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
+    def updates(self, *, customer: str | None = None) -> Iterator[Update]:
+        """Refuse: a document does not change."""
         raise refuse()
 
-    def report(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
+    def _document(self) -> Document:
+        if self._closed:
+            raise HeadgateError("this engine is closed: make another one")
+        return self._read
+
+    def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
+        verb.close()
         raise refuse()
 
-    def report_many(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
-        raise refuse()
 
-    def reserve(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is held."""
-        raise refuse()
+class AsyncOfflineCatalogMethods(AsyncCatalogMethods):
+    """The features of a document. Nothing else of a catalog is known, and nothing can be written."""
 
-    def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+    def __init__(self, engine: AsyncOfflineHeadgate) -> None:
+        super().__init__(engine)
+        self._offline = engine
 
-    def __enter__(self) -> Self:
-        return self
+    async def features(self) -> dict[str, Feature]:
+        """Read all features, by id."""
+        return self._offline._document().features()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    async def find(self, ids: Sequence[str]) -> dict[str, Feature | Currency]:
+        """Find what ids name: features, or else currencies. Unknown ones are left out."""
+        accepted = [require_id(id, f"ids[{index}]") for index, id in enumerate(ids)]
+        features = self._offline._document().features()
+        return {id: features[id] for id in accepted if id in features}
 
 
-class AsyncOfflineHeadgate(_Offline):
-    """An engine for asyncio that answers from a document: JSON text, its path, a mapping, or the objects."""
+class AsyncOfflineHeadgate(AsyncHeadgate):
+    """An engine for asyncio that answers from a document: JSON text, a file's path, a mapping, or the objects.
 
-    def __init__(self, document: Source) -> None:
-        super().__init__(document)
-        self.catalog = AsyncOfflineCatalog(self._document)
+    It reads entitlements as a connected one does, and never has any usage; what would count or change something is
+    `NotSupported`. With None for a document, every reading is `Unavailable`. A clock, if given, says when it is.
+    """
+
+    def __init__(self, document: Source, *, clock: ManualClock | None = None) -> None:
+        super().__init__(_NobodyAsync(), environment=_ENVIRONMENT, settings=Settings(listen=False), clock=clock)
+        self._read, self._instant_ms = _open(document, clock)
+        self.catalog = AsyncOfflineCatalogMethods(self)
+
+    @classmethod
+    def connect(
+        cls,
+        url: str | None = None,
+        *,
+        environment: str = "default",
+        settings: Settings | Mapping[str, Any] | None = None,
+        clock: ManualClock | None = None,
+    ) -> Self:
+        """Refuse: an offline engine is made of a document."""
+        raise NotSupported(_NO_URL)
 
     async def entitlement(
         self,
@@ -262,9 +300,12 @@ class AsyncOfflineHeadgate(_Offline):
         requested_usage: float | Decimal = 1,
         requested_values: Sequence[str] = (),
     ) -> Entitlement:
-        """Read what a customer may do with one feature."""
+        """Read what a customer, or one of its resources, may do with a feature now, with every number behind it.
+
+        Nothing is written, and entity budgets are not asked: `check` asks them too.
+        """
         question = reading.asked(customer, feature, resource, requested_usage, requested_values, Entitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     async def boolean_entitlement(
         self,
@@ -275,7 +316,7 @@ class AsyncOfflineHeadgate(_Offline):
     ) -> BooleanEntitlement:
         """Read access to a boolean feature; one of another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), BooleanEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     async def numeric_entitlement(
         self,
@@ -286,7 +327,7 @@ class AsyncOfflineHeadgate(_Offline):
     ) -> NumericEntitlement:
         """Read the number of a feature without a meter; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, (), NumericEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     async def metered_entitlement(
         self,
@@ -296,9 +337,9 @@ class AsyncOfflineHeadgate(_Offline):
         resource: str | None = None,
         requested_usage: float | Decimal = 1,
     ) -> MeteredEntitlement:
-        """Read the limit of a metered feature, of which nothing is used; another type is FeatureTypeMismatch."""
+        """Read limit, usage and period of a metered feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, requested_usage, (), MeteredEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     async def enum_entitlement(
         self,
@@ -310,7 +351,7 @@ class AsyncOfflineHeadgate(_Offline):
     ) -> EnumEntitlement:
         """Read the values that are granted of an enum feature; another type is denied as FeatureTypeMismatch."""
         question = reading.asked(customer, feature, resource, 0, requested_values, EnumEntitlement)
-        return self._document.entitlement(question, wall_ms())
+        return self._document().entitlement(question, self._instant_ms())
 
     async def credit_entitlement(
         self,
@@ -320,19 +361,21 @@ class AsyncOfflineHeadgate(_Offline):
         resource: str | None = None,
         requested_usage: float | Decimal = 0,
     ) -> Entitlement:
-        """Say that there are no credits: a document has no wallets."""
+        """Read what a customer has of a currency: a `CreditEntitlement`, or a plain one that says why there is none.
+
+        There is access where the balance is above 0 and has what is requested, or where the wallet is soft.
+        """
         question = reading.asked_of_currency(customer, currency, resource, requested_usage)
-        return self._document.credit(question, wall_ms())
+        return self._document().credit(question, self._instant_ms())
 
     async def entitlements(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Read everything that a customer is entitled to, by the ids of the features."""
+        """Read everything that a customer, or one of its resources, is entitled to now: features, then credits."""
         ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return self._document.all(*ids, wall_ms())
+        return self._document().all(*ids, self._instant_ms())
 
     async def reload(self, customer: str, *, resource: str | None = None) -> Entitlements:
-        """Read everything that a customer is entitled to: a document does not change."""
-        ids = require_id(customer, "customer"), optional_id(resource, "resource")
-        return self._document.all(*ids, wall_ms())
+        """Forget what is kept of a customer and the catalog, and read its entitlements: what was written is there."""
+        return await self.entitlements(customer, resource=resource)
 
     async def check(
         self,
@@ -345,7 +388,10 @@ class AsyncOfflineHeadgate(_Offline):
         requested_values: Sequence[str] = (),
         dimensions: Mapping[str, DimensionValue] | None = None,
     ) -> Decision:
-        """Say whether an amount of a feature fits its limit. Dimensions match nothing: a document has no entities."""
+        """Say whether an amount of a feature or a currency would fit every limit in its way now. Nothing is written.
+
+        With a resource, its own account-level counters and wallets decide; entity budgets are the customer's.
+        """
         question = decide.asked(
             customer,
             feature,
@@ -356,31 +402,19 @@ class AsyncOfflineHeadgate(_Offline):
             currency=currency,
             resource=resource,
         )
-        return self._document.check(question, wall_ms())
+        decision = self._document().check(question, self._instant_ms())
+        self._state.metrics.decided(decision.reason)
+        return decision
 
-    async def consume(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
+    def updates(self, *, customer: str | None = None) -> AsyncIterator[Update]:
+        """Refuse: a document does not change."""
         raise refuse()
 
-    async def report(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
+    def _document(self) -> Document:
+        if self._closed:
+            raise HeadgateError("this engine is closed: make another one")
+        return self._read
+
+    async def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
+        verb.close()
         raise refuse()
-
-    async def report_many(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is counted."""
-        raise refuse()
-
-    def reserve(self, *args: Any, **named: Any) -> NoReturn:
-        """Refuse: offline, nothing is held."""
-        raise refuse()
-
-    async def close(self) -> None:
-        """Do nothing: there is nothing to close."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

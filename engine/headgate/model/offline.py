@@ -5,8 +5,8 @@
         "seats": {"type": "METERED", "usageLimit": 5}
     }}}}
 
-In JSON fields are in camelCase; made as objects, they are named as here. Whatever is wrong is an `InvalidInput` that
-names the path.
+In JSON fields are in camelCase; made as objects, they are named as here. A field that is null is as one that is left
+out. Whatever is wrong is an `InvalidInput` that names the path.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import json
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AliasGenerator, ConfigDict, Field, model_validator
+from pydantic import AliasGenerator, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from headgate.errors import InvalidInput
@@ -54,18 +54,22 @@ class OfflineEntitlement(Strict):
     type: OfflineType = Field(strict=False)
     value: Limit = None
     usage_limit: Limit = None
-    is_unlimited: bool = False
-    enum_values: tuple[str, ...] = Field(default=(), strict=False)
+    is_unlimited: Annotated[bool, BeforeValidator(lambda given: False if given is None else given)] = False
+    enum_values: Annotated[tuple[str, ...], BeforeValidator(lambda given: () if given is None else given)] = Field(
+        default=(), strict=False
+    )
 
     @model_validator(mode="after")
     def _has_what_its_type_needs(self) -> Self:
-        given = {name for name in ("value", "usage_limit", "is_unlimited", "enum_values") if getattr(self, name)}
-        given |= {name for name in ("value", "usage_limit") if getattr(self, name) is not None}
+        given = {name for name in ("value", "usage_limit") if getattr(self, name) is not None}
+        given |= {name for name in ("is_unlimited", "enum_values") if getattr(self, name)}
         for name in sorted(given - _FIELDS[self.type]):
             raise ValueError(f"{to_camel(name)}: an entitlement of type {self.type} has none")
         needed = {OfflineType.NUMERIC: "value", OfflineType.METERED: "usage_limit"}.get(self.type)
         if needed is not None and (getattr(self, needed) is None) != self.is_unlimited:
             raise ValueError(f"{to_camel(needed)}: is needed, or isUnlimited, and not both")
+        if self.type is OfflineType.ENUM and not self.enum_values:
+            raise ValueError("enumValues: is needed: one value or more")
         return self
 
 
@@ -101,9 +105,10 @@ def read_offline(document: OfflineEntitlements | Mapping[str, Any] | str | Path)
             raise InvalidInput.of("offline", str(document), f"cannot be read: {error}") from None
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = json.loads(given, object_pairs_hook=_object)
         except (ValueError, RecursionError) as error:
-            raise InvalidInput.of("offline", str(document), f"is not JSON: {error}") from None
+            hint = "" if isinstance(document, Path) else " (the path of a file is given as a pathlib.Path)"
+            raise InvalidInput.of("offline", str(document), f"is not JSON: {error}{hint}") from None
     if not isinstance(given, OfflineEntitlements | Mapping):
         raise InvalidInput.of("offline", given, 'must be an object, such as {"customers": {}}')
     read = OfflineEntitlements.accept(given)
@@ -114,3 +119,13 @@ def read_offline(document: OfflineEntitlements | Mapping[str, Any] | str | Path)
             rule = f"a feature has one type, and at {first} it is {kind}"
             raise InvalidInput.of(f"{path}.type", entitlement.type.value, rule)
     return read
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Take an object of JSON, unless a name is there twice: which of the two would entitle is for nobody to guess."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InvalidInput.of("offline", name, "is there more than once in one object")
+        found[name] = value
+    return found
