@@ -1,6 +1,6 @@
 # The sidecar and the REST API in one image: gRPC on port 80, HTTP on port 8080.
 
-FROM python:3.12.8-slim-bookworm AS build
+FROM python:3.12.13-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -13,7 +13,7 @@ RUN python -m venv --without-pip /opt/headgate \
     && pip --python /opt/headgate/bin/python install --constraint constraints.txt \
         "$(echo /wheels/headgate-*.whl)[cli,rest,sidecar]"
 
-FROM python:3.12.8-slim-bookworm
+FROM python:3.12.13-slim-bookworm
 COPY --from=build /opt/headgate /opt/headgate
 COPY docker/headgate.toml /etc/headgate/headgate.toml
 ENV PATH=/opt/headgate/bin:$PATH \

@@ -187,6 +187,10 @@ def test_variables_without_effect_are_taken_and_named() -> None:
     variables = {**dict.fromkeys(IGNORED_VARIABLES, "1"), "PATH": "/bin"}
     assert read_settings({}, variables) == read_settings({}, {})
     assert ignored_variables(variables) == sorted(IGNORED_VARIABLES)
+    assert ignored_variables({"WS_RECONNECT_MS": "5", "EDGE_TIMEOUT": "9", "EDGE": "x"}) == [
+        "EDGE_TIMEOUT",
+        "WS_RECONNECT_MS",
+    ]
     assert ignored_variables({"WS_URL": "", "API_URL": "https://api.example", "REDIS_HOST": "redis"}) == ["API_URL"]
 
 

@@ -7,6 +7,7 @@ made.
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 NEEDED: Final = ("grpc", "grpc_health", "grpc_reflection")
 INSTALL: Final = "pip install 'headgate[sidecar]'"
+
+GRACE: Final = 0.9
+"""How much of the time to stop calls have. Then they are cancelled, and the process ends before it would be killed."""
 
 
 def require_installed(settings: ServeSettings, log: FilteringBoundLogger) -> ServeSettings:
@@ -80,20 +84,27 @@ async def serving_grpc(
     try:
         yield
     finally:
-        await server.stop(settings.stop_within_seconds)
+        await server.stop(settings.stop_within_seconds * GRACE)
 
 
 def _certificate(settings: ServeSettings) -> tuple[bytes, bytes] | None:
-    if settings.grpc_tls_certificate is None or settings.grpc_tls_key is None:
+    """Read the certificates and the key; raise `InvalidInput` where they are none, or not of each other.
+
+    gRPC takes any bytes, and only refuses the clients that come.
+    """
+    certificate, key = settings.grpc_tls_certificate, settings.grpc_tls_key
+    if certificate is None or key is None:
         return None
-    named: dict[str, Path] = {
-        "grpc_tls_certificate": settings.grpc_tls_certificate,
-        "grpc_tls_key": settings.grpc_tls_key,
-    }
+    named: dict[str, Path] = {"grpc_tls_certificate": certificate, "grpc_tls_key": key}
     read: list[Any] = []
     for field, file in named.items():
         try:
             read.append(file.read_bytes())
         except OSError as error:
             raise InvalidInput.of(field, str(file), f"cannot be read: {error.strerror}") from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError):
+        rule = f"must be certificates in PEM, the server's first, and {key} the key of that one, without a password"
+        raise InvalidInput.of("grpc_tls_certificate", str(certificate), rule) from None
     return read[0], read[1]

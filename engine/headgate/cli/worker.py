@@ -21,7 +21,7 @@ from headgate.client.offline import AsyncOfflineHeadgate
 from headgate.errors import EnvironmentNotReady, HeadgateError
 from headgate.rest.app import create_app, put_together
 from headgate.service.logs import make_logger
-from headgate.service.metrics import Metrics
+from headgate.service.metrics import Metrics, forget_dead_processes
 from headgate.service.settings import OFFLINE_BY_FALLBACKS, ServeSettings
 
 FIGURES_EVERY_S: Final = 1.0
@@ -32,6 +32,7 @@ PARENT_LOOK_EVERY_S: Final = 1.0
 def make_worker(settings: ServeSettings, url: str, parent: int) -> FastAPI:
     """Make the application of one worker process, with all that goes on beside its requests."""
     log = make_logger(settings.log_level)
+    forget_dead_processes()  # this one may stand in for one of them
     if settings.offline is not None:
         return _make_offline_worker(settings, settings.offline, parent, log)
     engine = AsyncHeadgate.connect(url, environment=settings.environment, settings=settings.of_client())

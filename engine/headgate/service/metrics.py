@@ -10,7 +10,9 @@ templates, never by paths, so that ids make no new series.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -63,6 +65,7 @@ VENDOR_COUNTERS: Final[Mapping[str, str]] = {
     "sidecar_cache_hits": "answers from memory, as the vendor's sidecar names them",
     "sidecar_cache_misses": "answers that had to be read to be kept, likewise",
     "sidecar_redis_client_errors": "connections that failed, replies that were lost, and errors of Redis, likewise",
+    # Not what `/readyz` answers: a probe asks for no data, and comes every few seconds.
     "sidecar_network_request_errors": "calls for which no data could be had: fallbacks, UNAVAILABLE and 503, likewise",
     "sidecar_invalid_api_key_errors": "HTTP requests without a key that is known, likewise",
     "sidecar_initialization_errors": "processes that started without an answer of Redis, likewise",
@@ -76,6 +79,8 @@ OF_VENDOR: Final[Mapping[str, str]] = {
 
 UNAUTHENTICATED: Final = 401
 NO_ANSWER: Final = 503
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+_OF_A_LIVE_PROCESS: Final = re.compile(r"gauge_live[a-z]+_([0-9]+)\.db")
 
 _MEANINGS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "decisions": ("verdicts of check, consume and reserve", ("outcome", "reason")),
@@ -153,7 +158,7 @@ class Metrics:
         latency, requests = known
         latency.observe(seconds)
         requests.inc()
-        if status == NO_ANSWER:
+        if status == NO_ANSWER and route not in PROBES:
             self._of_vendor["sidecar_network_request_errors"].inc()
         elif status == UNAUTHENTICATED:
             self._of_vendor["sidecar_invalid_api_key_errors"].inc()
@@ -203,6 +208,27 @@ class Metrics:
     def _series(self, name: str, labels: Mapping[str, str]) -> Counter:
         counter = self._counters[name]
         return counter.labels(**labels) if labels else counter
+
+
+def forget_dead_processes() -> None:
+    """Let what a process that was killed had in use count no longer; what it has counted stays."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder is None:
+        return
+    for file in Path(folder).iterdir():
+        of = _OF_A_LIVE_PROCESS.fullmatch(file.name)
+        if of is not None and not _is_alive(int(of[1])):
+            file.unlink(missing_ok=True)  # two that start at once find the same
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _series_of(name: str) -> tuple[str, Mapping[str, str]]:

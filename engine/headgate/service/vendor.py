@@ -44,6 +44,9 @@ IGNORED_VARIABLES: Final = frozenset(
 )
 """Variables that are taken without effect: there is no cache that expires in Redis, and no other service to reach."""
 
+IGNORED_PREFIXES: Final = ("EDGE_", "WS_")
+"""What the other variables begin with that are about reaching the vendor's services."""
+
 LOG_LEVELS: Final[Mapping[str, str]] = {
     "trace": "debug",
     "verbose": "debug",
@@ -110,7 +113,11 @@ def read_vendor_variables(
 
 def ignored_variables(variables: Mapping[str, str]) -> list[str]:
     """The names of those that are set and have no effect here, sorted."""
-    return sorted(name for name in IGNORED_VARIABLES if variables.get(name))
+    return sorted(
+        name
+        for name, value in variables.items()
+        if value and (name in IGNORED_VARIABLES or name.startswith(IGNORED_PREFIXES))
+    )
 
 
 def _put(found: VendorSettings, setting: str, name: str, value: object) -> None:
