@@ -286,6 +286,8 @@ def test_offline_it_answers_from_the_document_and_contacts_nobody(tmp_path: Path
         assert [served.client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")] == [200] * 3
         refused = served.client.get(f"/api/v1/customers/{ACME}")
         assert (refused.status_code, "--offline" in refused.json()["message"]) == (501, True)
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            assert served.client.request(method, "/api/v1/usage").status_code == 501
         with pytest.raises(BlockingIOError):
             listener.accept()
         assert served.stop() == 0

@@ -87,6 +87,16 @@ def test_a_field_that_is_nearly_a_setting_is_an_error_too(tmp_path: Path) -> Non
         ({"grpc_tls_certificate": "a.pem"}, {}, "grpc_tls_key: None: grpc_tls_certificate and grpc_tls_key are given"),
         ({"entitlements_fallback": "{"}, {}, "--entitlements-fallback: '{': must be a JSON object of objects"),
         ({"entitlements_fallback": '{"sso": true}'}, {}, "must be a JSON object of objects by feature"),
+        (
+            {"entitlements_fallback": '{"a": {}, "b": {}, "a": {}}'},
+            {},
+            'by feature, such as {"sso": {"hasAccess": true}}; \'a\'',
+        ),
+        (
+            {},
+            {"ENTITLEMENTS_FALLBACK": '{"a": {"hasAccess": true, "hasAccess": false}}'},
+            "; 'hasAccess' is there twice",
+        ),
         ({"without_data": "grant"}, {}, "--without-data: 'grant': Input should be 'fallback' or 'error'"),
         (
             {},

@@ -15,7 +15,7 @@ MESSAGE: Final = (
     "this process is offline: it answers gRPC reads from its document and fallbacks. Start it without --offline for "
     "the REST API"
 )
-METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def make_offline_app(metrics: Metrics, lifespan: Lifespan[FastAPI]) -> FastAPI:

@@ -30,9 +30,12 @@ _SHARED: Final[list[Processor]] = [
 
 
 def make_logger(level: str = "info", file: TextIO | None = None) -> FilteringBoundLogger:
-    """Make a logger that writes JSON lines; it is nobody else's, and changes no global setting."""
+    """Make a logger that writes JSON lines; it is nobody else's, and changes no global setting.
+
+    A line is one write, also where Python is told not to buffer: several processes share their stderr.
+    """
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr if file is None else file),
+        structlog.WriteLogger(sys.stderr if file is None else file),
         processors=[*_SHARED, _as_json],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         cache_logger_on_first_use=True,

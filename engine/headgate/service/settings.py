@@ -55,6 +55,18 @@ OTHER_VARIABLES: Final = frozenset(
 """Variables that are no settings of a server, and mean something elsewhere."""
 
 
+class RepeatedName(ValueError):
+    """A name is there twice in an object of JSON: which of the two would be answered is for nobody to guess."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise RepeatedName(repr(next(name for name in names if names.count(name) > 1)))
+    return found
+
+
 class ServeSettings(Settings):
     """Everything that `headgate serve` can be told; what a client can be told is there, too."""
 
@@ -143,7 +155,9 @@ class ServeSettings(Settings):
         if value is None:
             return None
         try:
-            by_feature = json.loads(value) if isinstance(value, str) else value
+            by_feature = json.loads(value, object_pairs_hook=_object) if isinstance(value, str) else value
+        except RepeatedName as error:
+            raise ValueError(f"{FALLBACK_RULE}; {error} is there twice") from None
         except (ValueError, RecursionError):
             raise ValueError(FALLBACK_RULE) from None
         if not isinstance(by_feature, dict) or not all(isinstance(each, dict) for each in by_feature.values()):
