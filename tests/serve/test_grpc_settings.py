@@ -125,11 +125,11 @@ def test_a_certificate_and_its_key_are_taken(files: Files, log: Log) -> None:
 @pytest.mark.parametrize(
     ("certificate", "key", "said"),
     [
-        ("nothing", "key", r"grpc_tls_certificate: .*nothing\.pem': cannot be read: No such file"),
-        ("certificate", "nothing", r"grpc_tls_key: .*nothing\.pem': cannot be read: No such file"),
-        ("text", "key", r"grpc_tls_certificate: .*text\.pem': must be certificates in PEM"),
-        ("certificate", "text", r"grpc_tls_certificate: .*one\.pem': must be certificates in PEM.*text\.pem the key"),
-        ("certificate", "key_of_another", r"grpc_tls_certificate: .*one\.pem': .*other\.key the key of that one"),
+        ("nothing", "key", r"grpc_tls_certificate: .*: cannot be read: No such file"),
+        ("certificate", "nothing", r"grpc_tls_key: .*: cannot be read: No such file"),
+        ("text", "key", r"grpc_tls_certificate: .*: must be certificates in PEM"),
+        ("certificate", "text", r"grpc_tls_certificate: .*: must be certificates in PEM.*text\.pem the key"),
+        ("certificate", "key_of_another", r"grpc_tls_certificate: .*: must be .*other\.key the key of that one"),
     ],
 )
 def test_files_that_are_no_certificate_and_its_key_are_refused(
