@@ -7,8 +7,9 @@ Nothing but these rules makes an answer from memory right (docs/concepts/answers
 - It ends where the server's clock reaches the next instant at which something begins or ends. The load's beginning
   stands for the instant of its reading, which came later: it ends early by a round trip, never late.
 - It is asked for again after 60 seconds: so old it may be where a message was lost and nobody noticed.
-- While no updates are heard, nothing is kept, and what was kept is asked for again. Only where Redis gives no answer
-  does what was last known go on: of features that nothing is counted of, for as long as told, and to its own end.
+- While no updates are heard, everything is asked for. Only where Redis gives no answer does what was last known go on:
+  of features that nothing is counted of, for as long as told, and to its own end. Once updates are heard again, all of
+  it is forgotten.
 - Numbers that are counted are answered from memory only where an age was allowed, and no older than that.
 
 All instants are of one clock that never steps (of the simulated clock, where that is the environment's). What is kept
@@ -87,6 +88,7 @@ class _Kept:
     began_ms: float
     until_ms: float
     bytes: int
+    rises: bool = True
 
 
 @dataclass(slots=True)
@@ -140,10 +142,11 @@ class EntitlementCache:
 
     def find(self, customer: str, name: Name, now_ms: float) -> Standing | None:
         """Return what may be answered now without asking Redis, or None."""
+        hears = self._hears  # looked at first: what is found afterwards is not from before it
         kept = self._kept(customer, name, now_ms)
         if kept is None:
             return None
-        if not self._hears:
+        if not hears:
             return self.last_known(customer, name, now_ms) if now_ms < self._away_until_ms else None
         allowed_ms = ASKED_AGAIN_MS if kept.standing.account is None else self._freshness_ms
         if now_ms - kept.began_ms >= allowed_ms:
@@ -170,8 +173,7 @@ class EntitlementCache:
         return None if kept is None or kept.standing.account is None else kept.standing
 
     def _kept(self, customer: str, name: Name, now_ms: float) -> _Kept | None:
-        of_customer = self._customers.get(customer)
-        kept = None if of_customer is None else of_customer.entries.get(name)
+        kept = self._known(customer, name)
         return kept if kept is not None and kept.began_ms <= now_ms < kept.until_ms else None
 
     # Loading and keeping.
@@ -195,13 +197,20 @@ class EntitlementCache:
                 self._forget(loading)
 
     def keep(self, loading: Loading, standing: Standing, *, stamp: Stamp, until_ms: int) -> None:
-        """Keep what a load brought, which holds until an instant of the server's, unless a rule speaks against it."""
+        """Keep what a load brought, which holds until an instant of the server's, unless a rule speaks against it.
+
+        While nothing is heard, it is only what was last known.
+        """
         with self._lock:
             self._away_until_ms = float("-inf")
-            is_old = wire.token_number(stamp.catalog_token) < self._catalog_number
-            if loading.is_spoiled or is_old or not self._hears or not self.is_on:
+            if not self.is_on or (standing.account is not None and not self._freshness_ms):
                 return
-            if standing.account is not None and not self._freshness_ms:
+            is_old = wire.token_number(stamp.catalog_token) < self._catalog_number
+            known = self._known(loading.customer, loading.name)
+            if loading.is_spoiled or is_old or (not self._hears and standing.account is not None):
+                self._drop(loading.customer, loading.name)  # this was read later, and may say otherwise
+                return
+            if not self._hears and known is not None and known.standing.read_at_ms > standing.read_at_ms:
                 return
             lasts_ms = float("inf") if until_ms >= FOREVER_END_MS else until_ms - standing.read_at_ms
             size = _size_of(loading.name, standing)
@@ -235,6 +244,7 @@ class EntitlementCache:
         with self._lock:
             self._clear()
             self._hears, self._heard_ms = True, now_ms
+            self._catalog_number = 0  # of the one that is there now: what was told before may have been lost
             self._away_until_ms = float("-inf")
 
     def heard(self, now_ms: float) -> None:
@@ -246,6 +256,20 @@ class EntitlementCache:
         with self._lock:
             self._hears = False
             self._spoil_all()
+
+    def outdate(self, customer: str) -> None:
+        """Let no load keep what it reads of a customer that has begun already; what is kept stays for now."""
+        with self._lock:
+            self._spoil(self._loading.get(customer, ()))
+
+    def begin_anew(self, lock: AbstractContextManager[object]) -> None:
+        """Go on in a forked child, where nothing is heard yet, and the lock may be held by nobody who is left."""
+        self._lock = lock
+        self._hears = False
+        self._customers.clear()
+        self._loading.clear()
+        self._joinable.clear()
+        self.bytes = 0
 
     def drop_customer(self, customer: str, version: bytes | None = None) -> None:
         """Forget a customer, whose configuration has changed; what was loaded at that version already stays."""
@@ -311,16 +335,23 @@ class EntitlementCache:
             if standing.account is None or resource != note.resource or note.at_ms < standing.read_at_ms:
                 continue
             if standing.wallet is not None and note.capability == currency_capability(standing.wallet.currency):
-                self._drop(note.customer, of_customer, name)
+                self._drop(note.customer, name)
             elif note.capability == feature_capability(feature):
-                after = _after(standing, note)
-                if after is None:
-                    self._drop(note.customer, of_customer, name)
+                after = note.after(_note_of(kept, note))
+                if after.used is None or standing.wallet is not None or after.start_ms != _start_ms_of(standing):
+                    self._drop(note.customer, name)
                 else:
-                    kept.standing = after
+                    kept.standing, kept.rises = _counted(standing, after), after.rises
 
-    def _drop(self, customer: str, of_customer: _Customer, name: Name) -> None:
-        gone = of_customer.entries.pop(name)
+    def _known(self, customer: str, name: Name) -> _Kept | None:
+        of_customer = self._customers.get(customer)
+        return None if of_customer is None else of_customer.entries.get(name)
+
+    def _drop(self, customer: str, name: Name) -> None:
+        of_customer = self._customers.get(customer)
+        gone = None if of_customer is None else of_customer.entries.pop(name, None)
+        if of_customer is None or gone is None:
+            return
         of_customer.bytes -= gone.bytes
         self.bytes -= gone.bytes
         if not of_customer.entries:
@@ -328,13 +359,30 @@ class EntitlementCache:
             self.bytes -= of_customer.bytes
 
 
-def _after(standing: Standing, note: UsageNote) -> Standing | None:
-    """A standing with the numbers of a note, or None where they do not say enough."""
-    account = standing.account
+def _start_ms_of(standing: Standing) -> int:
+    assert standing.account is not None
+    return standing.account.period.start_ms
+
+
+def _note_of(kept: _Kept, about: UsageNote) -> UsageNote:
+    """What is kept of a number, as a note of its counter."""
+    account = kept.standing.account
     assert account is not None
-    if note.used is None or standing.wallet is not None or note.start_ms != account.period.start_ms:
-        return None
-    return replace(standing, read_at_ms=note.at_ms, account=replace(account, used=note.used, held=note.held))
+    return replace(
+        about,
+        at_ms=kept.standing.read_at_ms,
+        start_ms=account.period.start_ms,
+        used=account.used,
+        held=account.held,
+        rises=kept.rises,
+    )
+
+
+def _counted(standing: Standing, note: UsageNote) -> Standing:
+    """A standing with the numbers of a note."""
+    assert standing.account is not None
+    assert note.used is not None
+    return replace(standing, read_at_ms=note.at_ms, account=replace(standing.account, used=note.used, held=note.held))
 
 
 def _size_of(name: Name, standing: Standing) -> int:

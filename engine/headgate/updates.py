@@ -64,11 +64,14 @@ def read_updates(state: State | None, message: bytes) -> list[Update]:
         kind = UpdateKind(fields["kind"])
         if kind is UpdateKind.USAGE:
             notes = wire.unpack_usage_update(fields)
-            updates = [_of_note(note) for note in notes]
+            updates = [_of_note(_required(note)) for note in notes]
         else:
             notes = []
-            updates = [Update(kind, fields["customer"] or None, fields["token"])]
-    except (ValueError, KeyError, TypeError, AttributeError):
+            customer, token = fields["customer"] or None, fields["token"]
+            if not isinstance(customer, str | None) or not isinstance(token, bytes):
+                raise TypeError("a customer is a text, and a token bytes")
+            updates = [Update(kind, customer, token)]
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return []
     if state is not None:
         for note in notes:
@@ -76,6 +79,15 @@ def read_updates(state: State | None, message: bytes) -> list[Update]:
         for update in updates:
             apply_update(state, update)
     return updates
+
+
+def _required(note: UsageNote) -> UsageNote:
+    """A note as another process should send it; raises TypeError where it is none."""
+    names = (note.customer, note.capability, note.resource or "")
+    numbers = (note.at_ms, note.start_ms, note.used or 0.0, note.held)
+    if not all(isinstance(each, str) for each in names) or not all(isinstance(each, int | float) for each in numbers):
+        raise TypeError("ids are texts, and what is counted are numbers")
+    return note
 
 
 def _of_note(note: UsageNote) -> Update:

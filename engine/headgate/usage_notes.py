@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 NOTES_MAX: Final = 10_000
@@ -21,7 +21,8 @@ NOTES_A_MESSAGE: Final = 500
 class UsageNote:
     """An account-level counter as it stood at an instant of the server's; `used` is None where it only has changed.
 
-    `capability` names what is counted as headgate.keys does: `feature:…`, or `currency:…` for a wallet.
+    `capability` names what is counted as headgate.keys does: `feature:…`, or `currency:…` for a wallet. `rises` says
+    that what was done only made the counter greater: of two such notes of one millisecond, the greater came later.
     """
 
     customer: str
@@ -31,6 +32,19 @@ class UsageNote:
     start_ms: int = 0
     used: float | None = None
     held: float = 0.0
+    rises: bool = False
+
+    def after(self, other: UsageNote) -> UsageNote:
+        """The later one of two notes of one counter, or one without a number where nobody can say which that is."""
+        if self.at_ms != other.at_ms:
+            return self if self.at_ms > other.at_ms else other
+        if self.used is None or other.used is None:
+            return replace(self, used=None)
+        if (self.start_ms, self.used, self.held) == (other.start_ms, other.used, other.held):
+            return replace(self, rises=self.rises and other.rises)
+        if self.rises and other.rises and self.start_ms == other.start_ms:
+            return max(self, other, key=lambda note: (note.used or 0.0) + note.held)
+        return replace(self, used=None)
 
     @property
     def key(self) -> tuple[str, str, str | None]:
@@ -58,10 +72,13 @@ class UsageNotes:
             if known is None and len(self._waiting) >= NOTES_MAX:
                 self.untold += 1
                 return
-            if known is None or known.at_ms <= note.at_ms:
-                self._waiting[note.key] = note
+            self._waiting[note.key] = note if known is None else note.after(known)
         if was_empty:
             self.wake()
+
+    def begin_anew(self, lock: AbstractContextManager[object]) -> None:
+        """Go on in a forked child, which has counted nothing yet."""
+        self._lock, self._waiting = lock, {}
 
     def take(self) -> list[list[UsageNote]]:
         """Take everything that waits, in messages."""

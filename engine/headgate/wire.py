@@ -100,7 +100,7 @@ def pack_catalog_update_head() -> bytes:
 def pack_usage_update(notes: Iterable[UsageNote]) -> bytes:
     """Make the message that tells what counters stand at."""
     told = [
-        [note.customer, note.capability, note.resource, note.at_ms, note.start_ms, note.used, note.held]
+        [note.customer, note.capability, note.resource, note.at_ms, note.start_ms, note.used, note.held, note.rises]
         for note in notes
     ]
     packed: bytes = msgpack.packb({"kind": "usage", "notes": told})

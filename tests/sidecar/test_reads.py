@@ -150,12 +150,14 @@ async def test_a_number_that_the_wire_cannot_tell_is_an_error_and_no_other_numbe
     for call, request in (
         ("GetNumericEntitlement", wire.GetNumericEntitlementRequest(customer_id=ACME, feature_id=RETENTION)),
         ("GetEntitlement", wire.GetEntitlementRequest(customer_id=ACME, feature_id=RETENTION)),
-        ("GetEntitlements", wire.GetEntitlementsRequest(customer_id=ACME)),
     ):
         status, message, _ = await sidecar.refused(call, request)
         assert status is grpc.StatusCode.OUT_OF_RANGE
         assert RETENTION in message
         assert "REST API" in message
+    listed = await sidecar.stub.GetEntitlements(wire.GetEntitlementsRequest(customer_id=ACME))
+    (untold,) = [each.numeric for each in listed.entitlements if each.numeric.feature.id == RETENTION]
+    assert (untold.HasField("value"), untold.is_unlimited) == (False, False)  # and the others are there
     await put_plan(sidecar.engine, days={"usage_limit": 2**31 - 1})
     found = await sidecar.stub.GetNumericEntitlement(
         wire.GetNumericEntitlementRequest(customer_id=ACME, feature_id=RETENTION)

@@ -206,7 +206,7 @@ class Failing:
     [
         (Unavailable("away"), grpc.StatusCode.UNAVAILABLE, True),
         (OutcomeUnknown("no reply"), grpc.StatusCode.UNKNOWN, False),
-        (RuntimeError("secret"), grpc.StatusCode.INTERNAL, True),
+        (RuntimeError("secret"), grpc.StatusCode.INTERNAL, False),
     ],
 )
 async def test_only_what_was_certainly_not_counted_may_be_sent_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -151,8 +152,38 @@ def test_while_nothing_is_heard_what_is_known_is_only_for_those_that_redis_gave_
     assert cache.find("acme", SSO, 50_000) is None
     assert cache.last_known("acme", SSO, 50_000 + LAST_KNOWN_MS - 1) == setting()
     assert cache.last_known("acme", SSO, 50_000 + LAST_KNOWN_MS) is None
-    keep(cache, 50_001, standing=setting(7))
-    assert cache.last_known("acme", SSO, 50_001) == setting()  # nothing is kept meanwhile
+
+
+def test_what_is_read_meanwhile_takes_the_place_of_what_was_known_and_is_forgotten_with_it() -> None:
+    """Else a grant would come back that Redis itself has said is revoked."""
+    cache = hearing()
+    keep(cache, 1_000, standing=setting(5))
+    cache.lose()
+    keep(cache, 2_000, standing=setting(7))
+    assert cache.find("acme", SSO, 2_000) is None
+    assert cache.last_known("acme", SSO, 2_000) == setting(7)
+    keep(cache, 3_000, standing=setting(6))  # it was read before the other
+    assert cache.last_known("acme", SSO, 3_000) == setting(7)
+    cache.hear(4_000)
+    assert cache.last_known("acme", SSO, 4_000) is None
+
+
+def test_what_may_not_be_kept_takes_away_what_was_known_before_it() -> None:
+    cache = hearing()
+    keep(cache)
+    loading = cache.begin("acme", SSO, 1)
+    cache.lose()
+    cache.keep(loading, setting(7), stamp=AT_FIVE, until_ms=FOREVER_END_MS)
+    assert (cache.last_known("acme", SSO, 1), cache.bytes) == (None, 0)
+
+
+def test_a_catalog_that_was_restored_is_kept_from_as_before() -> None:
+    cache = hearing()
+    cache.drop_all(token(9))  # told, and then lost with the server that had it
+    cache.lose()
+    cache.hear(1)
+    keep(cache, 2)
+    assert cache.find("acme", SSO, 2) is not None
 
 
 def test_after_no_answer_redis_is_not_asked_again_for_a_moment() -> None:
@@ -204,13 +235,37 @@ def test_a_number_follows_what_is_told_of_it_but_not_back() -> None:
     cache.note_usage(note(5, 12))
     assert used(cache) == 5
     cache.note_usage(note(4, 11))
+    cache.note_usage(note(5, 12))
     assert used(cache) == 5
     cache.note_usage(UsageNote("acme", "feature:feature-other", None, 20, ALWAYS.start_ms, 9))
     cache.note_usage(UsageNote("acme", "feature:feature-tokens", "site-01", 20, ALWAYS.start_ms, 9))
     assert used(cache) == 5
 
 
-@pytest.mark.parametrize("told", [note(None, 12), note(5, 12, start_ms=11)], ids=["no number", "another period"])
+def rising(used: float, at_ms: int) -> UsageNote:
+    return replace(note(used, at_ms), rises=True)
+
+
+def test_of_notes_of_one_millisecond_that_only_rise_the_greater_came_later() -> None:
+    cache = hearing(freshness_ms=500)
+    keep(cache, standing=number(3, read_at_ms=10))
+    for told in (rising(5, 10), rising(4, 10), rising(6, 10)):
+        cache.note_usage(told)
+    assert used(cache) == 6
+    cache.note_usage(note(2, 11))  # a correction
+    assert used(cache) == 2
+    cache.note_usage(rising(4, 11))  # before it, or after it
+    assert cache.find("acme", TOKENS, 0) is None
+
+
+UNCLEAR = {
+    "no number": note(None, 12),
+    "another period": note(5, 12, start_ms=11),
+    "another number of the same millisecond": note(5, 10),
+}
+
+
+@pytest.mark.parametrize("told", UNCLEAR.values(), ids=UNCLEAR)
 def test_what_is_told_without_its_number_takes_what_is_kept_away(told: UsageNote) -> None:
     cache = hearing(freshness_ms=500)
     keep(cache, standing=number(3, read_at_ms=10))
@@ -249,8 +304,14 @@ def test_a_counter_that_is_counted_on_often_is_one_note_with_its_last_number() -
     notes.add(note(7, 3))
     assert notes.take() == [[note(1_000, 1_000)]]
     assert (notes.take(), len(woken)) == ([], 1)
+    for count in (1, 2, 1):
+        notes.add(note(count, 5))
+    assert notes.take() == [[note(None, 5)]]  # which of them came last, nobody can say
+    for count in (1, 3, 2):
+        notes.add(rising(count, 5))
+    assert notes.take() == [[rising(3, 5)]]  # counts that only rose
     notes.add(note(1, 1))
-    assert len(woken) == 2
+    assert len(woken) == 4
 
 
 def test_notes_are_bounded_and_what_is_beyond_is_counted() -> None:

@@ -76,6 +76,7 @@ async def serving_grpc(
         fallbacks=fallbacks_of(settings),
         without_data=WithoutData(settings.without_data),
         read_only=settings.grpc_read_only,
+        is_offline=settings.offline is not None,
         tls=None if files is None else Tls(*files),
         metrics=metrics,
         log=log,

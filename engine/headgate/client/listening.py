@@ -21,7 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from headgate.client import hearing
 from headgate.client.hearing import PENDING_MAX, Ears
-from headgate.updates import Update
+from headgate.updates import MISSED, Update
 
 WAIT_S: Final = 0.1
 """How long a read waits before the listener looks whether it shall stop."""
@@ -38,8 +38,8 @@ class Listener(Ears):
         self._connect = connect
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._readers: list[queue.Queue[Update | None]] = []
+        self._lock = threading.RLock()  # a reader that is collected takes it, wherever that happens
+        self._readers: list[_Reader] = []
         self.subscribed = threading.Event()
         self.usage_subscribed = threading.Event()
 
@@ -61,30 +61,29 @@ class Listener(Ears):
         if thread is not None and thread is not threading.current_thread():
             thread.join(WAIT_S * 4)
         with self._lock:
-            for reader in self._readers:
-                _put(reader, None)
+            for reader in tuple(self._readers):
+                reader.put(None)
 
-    def updates(self, customer: str | None = None) -> Iterator[Update]:
+    def begin_anew(self) -> None:
+        """Be ready to start in a forked child, where the thread that listened is not."""
+        self._lock, self._thread = threading.RLock(), None
+        self.subscribed, self.usage_subscribed = threading.Event(), threading.Event()
+        self._readers = []
+        self._lose()
+
+    def updates(self, customer: str | None = None) -> Updates:
         """Yield updates from now on, of one customer or of all, until the listener stops."""
         self._wants_usage = True
-        reader: queue.Queue[Update | None] = queue.Queue(PENDING_MAX)
+        reader = _Reader(customer)
         with self._lock:
             self._readers.append(reader)
             if self._stopped.is_set():
-                _put(reader, None)
-        return self._read(reader, customer)
+                reader.put(None)
+        return Updates(reader, self._forget)
 
-    def _read(self, reader: queue.Queue[Update | None], customer: str | None) -> Iterator[Update]:
-        try:
-            while not (self._stopped.is_set() and reader.empty()):
-                update = reader.get()
-                if update is None:
-                    return
-                if update.concerns(customer):
-                    yield update
-        finally:
-            with self._lock:
-                self._readers.remove(reader)
+    def _forget(self, reader: _Reader) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._readers.remove(reader)
 
     def _run(self) -> None:
         pause_s = RECONNECT_FIRST_S
@@ -140,16 +139,58 @@ class Listener(Ears):
     def _tell(self, updates: list[Update]) -> None:
         if updates:
             with self._lock:
-                for reader in self._readers:
+                for reader in tuple(self._readers):
                     for update in updates:
-                        _put(reader, update)
+                        reader.tell(update)
 
 
-def _put(reader: queue.Queue[Update | None], update: Update | None) -> None:
-    with contextlib.suppress(queue.Empty):
-        while reader.full():
-            reader.get_nowait()
-    reader.put_nowait(update)
+class _Reader:
+    """What waits for one who reads updates; where too much does, all of it goes, and that some were missed is said."""
+
+    def __init__(self, customer: str | None) -> None:
+        self._customer = customer
+        self._waiting: queue.SimpleQueue[Update | None] = queue.SimpleQueue()
+
+    def tell(self, update: Update) -> None:
+        """Let it be read, if it concerns who reads."""
+        if update.concerns(self._customer):
+            if self._waiting.qsize() >= PENDING_MAX:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        self._waiting.get_nowait()
+                self._waiting.put(MISSED)
+            self._waiting.put(update)
+
+    def put(self, update: Update | None) -> None:
+        """Let it be read, whomever it concerns; None is the end."""
+        self._waiting.put(update)
+
+    def take(self) -> Update | None:
+        """Wait for the next."""
+        return self._waiting.get()
+
+
+class Updates(Iterator[Update]):
+    """Updates as they come; nothing is kept for them any more once nobody has this, or it was closed."""
+
+    def __init__(self, reader: _Reader, forget: Callable[[_Reader], None]) -> None:
+        self._reader, self._forget = reader, forget
+        self._has_ended = False
+
+    def __next__(self) -> Update:
+        update = None if self._has_ended else self._reader.take()
+        if update is None:
+            self.close()
+            raise StopIteration
+        return update
+
+    def close(self) -> None:
+        """Read no more."""
+        self._has_ended = True
+        self._forget(self._reader)
+
+    def __del__(self) -> None:
+        self._forget(self._reader)
 
 
 class AsyncListener(Ears):
@@ -162,7 +203,7 @@ class AsyncListener(Ears):
         self._connect = connect
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
-        self._readers: list[asyncio.Queue[Update | None]] = []
+        self._readers: list[_AsyncReader] = []
         self._asking: asyncio.Task[None] | None = None
         self._connection: AsyncConnection | None = None
         self.subscribed = asyncio.Event()
@@ -182,27 +223,23 @@ class AsyncListener(Ears):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
-        for reader in self._readers:
-            reader.put_nowait(None)
+        for reader in tuple(self._readers):
+            reader.put(None)
 
-    def updates(self, customer: str | None = None) -> AsyncIterator[Update]:
+    def updates(self, customer: str | None = None) -> AsyncUpdates:
         """Yield updates from now on, of one customer or of all, until the listener stops."""
         if not self._wants_usage:
             self._wants_usage = True
             if self._hears:
                 self._asking = asyncio.get_running_loop().create_task(self._ask_for_usage())
-        reader: asyncio.Queue[Update | None] = asyncio.Queue()
+        reader = _AsyncReader(customer)
         self._readers.append(reader)
         if self._stopped:
-            reader.put_nowait(None)
-        return self._read(reader, customer)
+            reader.put(None)
+        return AsyncUpdates(reader, self._forget)
 
-    async def _read(self, reader: asyncio.Queue[Update | None], customer: str | None) -> AsyncIterator[Update]:
-        try:
-            while (update := await reader.get()) is not None:
-                if update.concerns(customer):
-                    yield update
-        finally:
+    def _forget(self, reader: _AsyncReader) -> None:
+        with contextlib.suppress(ValueError):
             self._readers.remove(reader)
 
     async def _run(self) -> None:
@@ -261,7 +298,53 @@ class AsyncListener(Ears):
 
     def _tell(self, updates: list[Update]) -> None:
         for update in updates:
-            for reader in self._readers:
-                if reader.qsize() >= PENDING_MAX:
-                    reader.get_nowait()
-                reader.put_nowait(update)
+            for reader in tuple(self._readers):
+                reader.tell(update)
+
+
+class _AsyncReader:
+    """The same for asyncio."""
+
+    def __init__(self, customer: str | None) -> None:
+        self._customer = customer
+        self._waiting: asyncio.Queue[Update | None] = asyncio.Queue()
+
+    def tell(self, update: Update) -> None:
+        """Let it be read, if it concerns who reads."""
+        if update.concerns(self._customer):
+            if self._waiting.qsize() >= PENDING_MAX:
+                while not self._waiting.empty():
+                    self._waiting.get_nowait()
+                self._waiting.put_nowait(MISSED)
+            self._waiting.put_nowait(update)
+
+    def put(self, update: Update | None) -> None:
+        """Let it be read, whomever it concerns; None is the end."""
+        self._waiting.put_nowait(update)
+
+    async def take(self) -> Update | None:
+        """Wait for the next."""
+        return await self._waiting.get()
+
+
+class AsyncUpdates(AsyncIterator[Update]):
+    """Updates as they come; nothing is kept for them any more once nobody has this, or it was closed."""
+
+    def __init__(self, reader: _AsyncReader, forget: Callable[[_AsyncReader], None]) -> None:
+        self._reader, self._forget = reader, forget
+        self._has_ended = False
+
+    async def __anext__(self) -> Update:
+        update = None if self._has_ended else await self._reader.take()
+        if update is None:
+            await self.aclose()
+            raise StopAsyncIteration
+        return update
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        self._has_ended = True
+        self._forget(self._reader)
+
+    def __del__(self) -> None:
+        self._forget(self._reader)

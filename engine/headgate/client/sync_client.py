@@ -316,6 +316,8 @@ class Headgate(EntitlementMethods):
     def _drive(self, verb: Verb[T], deadline_ms: float) -> T:
         if self._closed:
             raise HeadgateError("this engine is closed: connect another one")
+        if os.getpid() != self._pid:
+            self._begin_anew()
         try:
             step = next(verb)
             while True:
@@ -331,6 +333,17 @@ class Headgate(EntitlementMethods):
             answer: T = stop.value
             return answer
 
+    def _begin_anew(self) -> None:
+        """Go on in a forked child: nobody completes what the parent's threads began, or hears for it."""
+        self._pid, self._shared = os.getpid(), {}
+        lock = threading.Lock()
+        self._state.entitlements.begin_anew(lock)
+        self._state.usage_notes.begin_anew(lock)
+        if self._listener is not None:
+            self._listener.begin_anew()
+            if self._settings.listen:
+                self._listener.start()
+
     def _batch(self, calls: Sequence[Call], deadline_ms: float) -> list[Reply]:
         replies: list[Reply] = []
         for call in calls:
@@ -343,8 +356,6 @@ class Headgate(EntitlementMethods):
     def _deliver(self, call: Call, deadline_ms: float) -> Reply:
         if not call.shared:
             return self._deliver_alone(call, deadline_ms)
-        if os.getpid() != self._pid:  # in a forked child, nobody will complete what the parent's threads began
-            self._pid, self._shared = os.getpid(), {}
         mine: Future[Reply] = Future()
         delivery = self._shared.setdefault(call, mine)
         if delivery is mine:

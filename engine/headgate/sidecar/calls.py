@@ -13,13 +13,12 @@ from headgate.clock import monotonic_ms
 from headgate.errors import HeadgateError
 from headgate.service.metrics import Metrics
 from headgate.service.wire_names import wire_names
-from headgate.sidecar.problems import NAMES, Metadata, Refused, message_of, metadata_of, status_of
+from headgate.sidecar.problems import NAMES, NEVER_AGAIN, UNCLEAR, Metadata, Refused, message_of, metadata_of, status_of
 from headgate.sidecar.protocol import sidecar_pb2
 from headgate.sidecar.service import Service
 
 SERVICE: Final = sidecar_pb2.DESCRIPTOR.services_by_name["SidecarService"]
 DEFECT: Final = "something went wrong that was not foreseen; the log says what"
-_LOGGED_AS_ERRORS: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
 
 Act = Callable[[Any], Awaitable[Any]]
 
@@ -87,8 +86,8 @@ class Calls:
             told = error.status, str(error), ()
         else:
             self._log.error("call failed", method=name, status="INTERNAL", exc_info=error)
-            return grpc.StatusCode.INTERNAL, DEFECT, ()
-        log = self._log.error if told[0] in _LOGGED_AS_ERRORS else self._log.info
+            return grpc.StatusCode.INTERNAL, DEFECT, NEVER_AGAIN
+        log = self._log.error if told[0] in UNCLEAR else self._log.info
         log("call failed", method=name, status=told[0].name, code=getattr(error, "code", None))
         return told
 

@@ -1,7 +1,8 @@
 """Fallbacks: what is answered where no data can be had. A request's own goes before the one that is set for a feature.
 
-Nothing is granted that a fallback does not say: no access is the default, and what is asked for has to fit its limit
-and its values. A fallback is never used where data could be had.
+Nothing is granted that a fallback does not say: no access is the default, and what is asked for has to fit the limit
+and the values that it names. One that grants and names none grants whatever is asked for. A fallback is never used
+where data could be had.
 """
 
 from __future__ import annotations
@@ -53,13 +54,23 @@ class Fallback(Strict):
 NO_ACCESS: Final = Fallback()
 
 
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Take an object of JSON, unless a name is there twice: which of the two is meant is for nobody to guess."""
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InvalidInput.of(FIELD, name, "is there more than once in one object")
+        found[name] = value
+    return found
+
+
 def read_fallbacks(given: str | Mapping[str, Any] | None) -> dict[str, Fallback]:
     """Read fallbacks by feature: JSON text, or the object of it; raise `InvalidInput` naming what is wrong."""
     if given is None or given == "":
         return {}
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = json.loads(given, object_pairs_hook=_object)
         except ValueError as error:
             raise InvalidInput.of(FIELD, given, f"is not JSON: {error}") from None
     if not isinstance(given, Mapping):

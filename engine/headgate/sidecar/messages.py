@@ -105,10 +105,16 @@ def boolean(entitlement: BooleanEntitlement) -> wire.BooleanEntitlement:
     return wire.BooleanEntitlement(feature=feature_message(entitlement.feature))
 
 
-def numeric(entitlement: NumericEntitlement) -> wire.NumericEntitlement:
-    """Show a configured number. Raises `OutOfRange` where the wire's whole numbers of 32 bits do not have it."""
+def numeric(entitlement: NumericEntitlement, *, in_list: bool = False) -> wire.NumericEntitlement:
+    """Show a configured number. Raises `OutOfRange` where the wire's whole numbers of 32 bits do not have it.
+
+    In a list it is unset instead: one number must not take away all the others.
+    """
     value = entitlement.value
-    if value is not None and not (value.is_integer() and -INT32_MAX - 1 <= value <= INT32_MAX):
+    fits = value is None or (value.is_integer() and -INT32_MAX - 1 <= value <= INT32_MAX)
+    if in_list and not fits:
+        value = None
+    elif value is not None and not fits:
         raise OutOfRange(
             f"feature_id: {entitlement.id!r} has the value {value:g}, and this API has whole numbers of 32 bits: read "
             "it by the REST API, GET /api/v1/customers/{id}/entitlements/check"
@@ -176,14 +182,14 @@ Shown = (
 )
 
 
-def of_any_kind(entitlement: Entitlement) -> dict[str, Shown]:
+def of_any_kind(entitlement: Entitlement, *, in_list: bool = False) -> dict[str, Shown]:
     """Show an entitlement as the field of its kind; nothing where the kind is not known."""
     if isinstance(entitlement, MeteredEntitlement):
         return {"metered": metered(entitlement)}
     if isinstance(entitlement, BooleanEntitlement):
         return {"boolean": boolean(entitlement)}
     if isinstance(entitlement, NumericEntitlement):
-        return {"numeric": numeric(entitlement)}
+        return {"numeric": numeric(entitlement, in_list=in_list)}
     if isinstance(entitlement, EnumEntitlement):
         return {"enum": enum(entitlement)}
     if isinstance(entitlement, CreditEntitlement):

@@ -15,6 +15,9 @@ from headgate import errors
 Metadata = tuple[tuple[str, str], ...]
 
 NEVER_AGAIN: Final[Metadata] = (("grpc-retry-pushback-ms", "-1"),)
+UNCLEAR: Final = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL})
+"""After these nobody knows what was counted."""
+
 OUTCOMES: Final = "headgate-outcomes"
 """Where a bulk that went wrong says what became of each of its reports."""
 
@@ -53,8 +56,21 @@ STATUSES: Final[dict[type[errors.HeadgateError], grpc.StatusCode]] = {
     errors.OutcomeUnknown: grpc.StatusCode.UNKNOWN,
 }
 
-NO_DATA: Final = (errors.Unavailable, errors.EnvironmentMismatch, errors.ConfigurationKeepsChanging)
-"""Errors of a read for which no data could be had: a fallback answers. Of any other, the caller is told."""
+NO_DATA: Final = (
+    errors.Unavailable,
+    errors.EnvironmentMismatch,
+    errors.ConfigurationKeepsChanging,
+    errors.EmbeddedServerFailed,
+    errors.OutcomeUnknown,
+    errors.CatalogNotEverywhere,
+)
+"""Errors of a read for which no data could be had: a fallback answers. Of any other, the caller is told.
+
+The last two are of what a read does beside: it mends a catalog write that was cut.
+"""
+
+MESSAGE_BYTES_MAX: Final = 1_500
+"""How long a message may be: it travels in a header, of which clients take some thousand bytes."""
 
 
 class Refused(Exception):
@@ -80,14 +96,20 @@ def metadata_of(error: errors.HeadgateError) -> Metadata:
     found: Metadata = ()
     if isinstance(error, errors.BatchIncomplete):
         found = ((OUTCOMES, ", ".join(error.outcomes)),)
-    return found if status_of(error) is not grpc.StatusCode.UNKNOWN else (*found, *NEVER_AGAIN)
+    return found if status_of(error) not in UNCLEAR else (*found, *NEVER_AGAIN)
 
 
 def message_of(error: errors.HeadgateError) -> str:
     """What a caller is told."""
-    if isinstance(error, errors.BatchIncomplete):
-        return f"{error} (in order: {', '.join(error.outcomes)})"
-    return str(error)
+    return cut(str(error))
+
+
+def cut(message: str) -> str:
+    """A message that no header is too short for."""
+    written = message.encode(errors="backslashreplace")
+    if len(written) <= MESSAGE_BYTES_MAX:
+        return message
+    return written[:MESSAGE_BYTES_MAX].decode(errors="ignore") + "…"
 
 
 def _nothing_was_applied(error: errors.BatchIncomplete) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from structlog.typing import FilteringBoundLogger
 
@@ -23,8 +23,10 @@ from headgate.service.metrics import Metrics
 from headgate.sidecar.calls import SERVICE, Calls
 from headgate.sidecar.engine import SidecarEngine
 from headgate.sidecar.fallback import Fallback, WithoutData
+from headgate.sidecar.health import Health
 from headgate.sidecar.service import Service
 
+HEALTH: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 MESSAGE_BYTES_MAX: Final = 1 << 20
 """How long a request may be: a bulk of 100 reports with dimensions is a tenth of it."""
 
@@ -48,18 +50,16 @@ class Tls:
 class SidecarServer:
     """A server that is listening once it was made; it answers from `start` on."""
 
-    def __init__(self, server: grpc.aio.Server, health_service: Any, port: int) -> None:
-        self._server, self._health, self.port = server, health_service, port
+    def __init__(self, server: grpc.aio.Server, health: Health, port: int) -> None:
+        self._server, self._health, self.port = server, health, port
 
     async def start(self) -> None:
         """Begin to answer."""
-        for name in ("", SERVICE.full_name):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
 
     async def stop(self, grace_seconds: float) -> None:
         """Take no more calls, and let those that are under way end; after so long they are cancelled."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         await self._server.stop(grace_seconds)
 
 
@@ -70,11 +70,14 @@ def make_server(
     fallbacks: Mapping[str, Fallback] | None = None,
     without_data: WithoutData = WithoutData.FALLBACK,
     read_only: bool = False,
+    is_offline: bool = False,
     tls: Tls | None = None,
     metrics: Metrics | None = None,
     log: FilteringBoundLogger | None = None,
 ) -> SidecarServer:
     """Make a server for an engine, which stays its maker's to close. Needs a running event loop.
+
+    An engine that is offline counts nothing, so that every report is refused before what it names is looked up.
 
     The address is `host:port`; port 0 is any free one. Raises `InvalidInput` where it cannot listen there, or where the
     certificate and the key are none.
@@ -85,15 +88,16 @@ def make_server(
         fallbacks=fallbacks or {},
         without_data=without_data,
         is_read_only=read_only,
+        is_offline=is_offline,
         fell_back=metrics.fell_back,
     )
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=CALLS_MAX)
     server.add_generic_rpc_handlers((Calls(service, metrics, log or make_logger()).handlers(),))
-    health_service = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    names = (SERVICE.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    health = Health([SERVICE.full_name])
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (SERVICE.full_name, HEALTH, reflection.SERVICE_NAME)
     reflection.enable_server_reflection(names, server)
-    return SidecarServer(server, health_service, _listen(server, address, tls))
+    return SidecarServer(server, health, _listen(server, address, tls))
 
 
 def _listen(server: grpc.aio.Server, address: str, tls: Tls | None) -> int:

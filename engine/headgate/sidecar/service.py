@@ -12,8 +12,9 @@ from google.protobuf.empty_pb2 import Empty
 from headgate.amounts import parse_amount
 from headgate.errors import HeadgateError, InvalidInput
 from headgate.model.catalog import Feature
-from headgate.model.decision import Receipt
-from headgate.service.numbers import period_span, standing
+from headgate.model.decision import DeniedReason, Receipt
+from headgate.model.entitlement import Entitlement
+from headgate.service.numbers import period_span, renewal, standing
 from headgate.service.reporting import count, find_counted
 from headgate.service.wire_names import wire_names
 from headgate.sidecar import answers
@@ -37,6 +38,7 @@ EVENTS_TO_COME: Final = (
     "raw events are not counted yet: nothing was. Count the usage that they stand for with ReportUsage, or with "
     "consume in the library and the REST API"
 )
+OFFLINE: Final = "this sidecar is offline: it answers reads from its document and fallbacks, and counts nothing"
 READ_ONLY: Final = "this sidecar was started with --grpc-read-only: it answers reads, and counts nothing"
 
 
@@ -50,12 +52,14 @@ class Service:
         fallbacks: Mapping[str, Fallback],
         without_data: WithoutData,
         is_read_only: bool,
+        is_offline: bool,
         fell_back: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._fallbacks = fallbacks
         self._without_data = without_data
         self._is_read_only = is_read_only
+        self._is_offline = is_offline
         self._fell_back = fell_back
 
     async def boolean(self, request: wire.GetBooleanEntitlementRequest) -> wire.GetBooleanEntitlementResponse:
@@ -78,7 +82,7 @@ class Service:
             )
         except NO_DATA as error:
             return answers.numeric_fallback(feature, self._fallback(feature, self._own(request), error))
-        return answers.numeric_answer(found, self._known_fallback(feature, self._own(request)))
+        return answers.numeric_answer(found, self._for_mismatch(found, request))
 
     async def metered(self, request: wire.GetMeteredEntitlementRequest) -> wire.GetMeteredEntitlementResponse:
         """Answer whether so much more of a metered feature may be used; nothing more, if that is not said."""
@@ -90,7 +94,7 @@ class Service:
         except NO_DATA as error:
             fallback = self._fallback(feature, self._own(request), error)
             return answers.metered_fallback(feature, fallback, float(parse_amount(usage)))
-        return answers.metered_answer(found, self._known_fallback(feature, self._own(request)))
+        return answers.metered_answer(found, self._for_mismatch(found, request))
 
     async def enum(self, request: wire.GetEnumEntitlementRequest) -> wire.GetEnumEntitlementResponse:
         """Answer whether values of an enum feature are granted."""
@@ -101,7 +105,7 @@ class Service:
             )
         except NO_DATA as error:
             return answers.enum_fallback(feature, self._fallback(feature, self._own(request), error), values)
-        return answers.enum_answer(found, self._known_fallback(feature, self._own(request)))
+        return answers.enum_answer(found, self._for_mismatch(found, request))
 
     async def entitlement(self, request: wire.GetEntitlementRequest) -> wire.GetEntitlementResponse:
         """Answer access to a feature of any kind."""
@@ -143,7 +147,7 @@ class Service:
                 )
         except NO_DATA as error:
             fallback = self._fallback(feature or "", self._own(request), error)
-            shown = answers.fallback_answer_v2(feature or "", fallback, float(parse_amount(usage)), values)
+            shown = answers.fallback_answer_v2(feature, fallback, float(parse_amount(usage)), values)
             return wire.GetEntitlementV2Response(entitlement=shown)
         return wire.GetEntitlementV2Response(entitlement=answers.answer_v2(found))
 
@@ -188,6 +192,8 @@ class Service:
     def _require_writing(self) -> None:
         if self._is_read_only:
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, READ_ONLY)
+        if self._is_offline:
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, OFFLINE)
 
     async def _count(self, reports: Sequence[wire.ReportUsageRequest], *, prefix: str) -> list[Receipt]:
         places = [prefix.format(index) for index in range(len(reports))]
@@ -206,6 +212,12 @@ class Service:
         """The fallback of the request itself."""
         options = request.options
         return options.fallback if options.HasField("fallback") else None
+
+    def _for_mismatch(self, found: Entitlement, request: _Read) -> Fallback | None:
+        """What is shown where the feature is of another type: the values of a fallback, if there is one."""
+        if found.reason is not DeniedReason.FEATURE_TYPE_MISMATCH:
+            return None
+        return self._known_fallback(found.id, self._own(request))
 
     def _known_fallback(self, feature: str, own: AnyFallback | None) -> Fallback | None:
         """The fallback of the request, else the one that was set for its feature."""
@@ -247,18 +259,19 @@ def _fallback_of(sent: AnyFallback) -> Fallback:
 def _receipt(report: wire.ReportUsageRequest, receipt: Receipt) -> wire.ReportUsageResponse:
     """Say what was counted: the account's counter and its period, or what was used of the wallet."""
     usage: float | None = None
-    period = None
+    start = end = None
     if receipt.account is not None:
         state = receipt.account.state
-        usage, period = standing(state.used, state.held), period_span(state.period)
+        usage = standing(state.used, state.held)
+        start, end = period_span(state.period) or (None, None)
     elif receipt.wallet is not None:
-        usage = standing(receipt.wallet.used, receipt.wallet.held)
+        usage, end = standing(receipt.wallet.used, receipt.wallet.held), renewal(receipt.wallet)
     return wire.ReportUsageResponse(
         measurement_id=str(uuid.uuid4()),
         customer_id=receipt.customer,
         resource_id=receipt.resource,
         feature_id=report.feature_id,
         current_usage=usage,
-        usage_period_start=None if period is None else moment(period[0]),
-        usage_period_end=None if period is None else moment(period[1]),
+        usage_period_start=moment(start),
+        usage_period_end=moment(end),
     )

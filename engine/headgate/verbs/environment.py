@@ -227,9 +227,8 @@ def mend_partition(state: State, customer: str, token: bytes | None) -> Verb[Non
             yield from spread_catalog(state, rewritten)
         return
     blank = b"0" if environment.spread else b"1"
-    yield Call(
-        "raise_partition", (keyspace.partition_catalog(keyspace.partition_of(customer)),), (catalog.token, blank)
-    )
+    key = keyspace.partition_catalog(keyspace.partition_of(customer))
+    yield Call("raise_partition", (key,), (catalog.token, blank), writes=False)
 
 
 def refuse_status(state: State, status: int) -> None:

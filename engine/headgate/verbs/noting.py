@@ -17,8 +17,11 @@ def note_counted(
     resource: str | None,
     at_ms: int,
     account: ConstraintState | None = None,
+    rises: bool = False,
 ) -> None:
     """Note that a counter of the account level has changed, with what it stands at where that is at hand.
+
+    `rises` says that what was done only made it greater.
 
     A feature that is paid in credits has changed both: its own counter, and the wallet of the currency.
     """
@@ -28,7 +31,8 @@ def note_counted(
         capability = keys.feature_capability(feature)
         note = UsageNote(customer, capability, resource, at_ms)
         if account is not None:
-            note = UsageNote(customer, capability, resource, at_ms, account.period.start_ms, account.used, account.held)
+            start_ms = account.period.start_ms
+            note = UsageNote(customer, capability, resource, at_ms, start_ms, account.used, account.held, rises=rises)
         _note(state, note)
     if currency is not None:
         _note(state, UsageNote(customer, keys.currency_capability(currency), resource, at_ms))
@@ -44,6 +48,7 @@ def note_decision(state: State, decision: Decision) -> None:
         resource=decision.resource,
         at_ms=decision.decided_at_ms,
         account=decision.account,
+        rises=True,
     )
 
 

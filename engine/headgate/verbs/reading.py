@@ -94,7 +94,8 @@ def entitlement(state: State, question: Question[E], *, now_ms: float) -> Verb[E
     try:
         return entitlement_of(question, (yield from _read_and_keep(state, question, name, now_ms)))
     except EnvironmentNotReady:
-        raise  # Redis did answer: what was known of an environment that is gone is no answer
+        cache.drop_customer(request.customer)  # Redis did answer: what was known of what is gone is no answer
+        raise
     except Unavailable:
         cache.note_away(now_ms)
         known = cache.last_known(request.customer, name, now_ms)

@@ -145,6 +145,7 @@ def report(state: State, usage: Usage, *, patient: bool = True) -> Verb[Receipt]
                     resource=receipt.resource,
                     at_ms=receipt.counted_at_ms,
                     account=None if receipt.account is None else receipt.account.state,
+                    rises=usage.behavior is UpdateBehavior.DELTA and usage.value >= 0,
                 )
                 return receipt
         raise attempts.exhausted()

@@ -50,8 +50,9 @@ def entitlements(state: State, customer: str, resource: str | None) -> Verb[Enti
 def reload(state: State, customer: str, resource: str | None) -> Verb[Entitlements]:
     """Forget what is kept of a customer and of the catalog, and read its entitlements again."""
     state.catalog = None
-    state.entitlements.drop_customer(customer)
+    state.entitlements.outdate(customer)
     found, stamp = yield from _read_all(state, customer, resource)
+    state.entitlements.drop_customer(customer)
     state.told.put(customer, stamp.version)  # what is kept of any other version is not even tried
     return found
 
