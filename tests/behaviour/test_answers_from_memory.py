@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -29,6 +30,14 @@ async def test_features_that_nothing_is_counted_of_are_asked_for_once(target: Ta
     assert again[1].value == 30
     metrics = world.engine.metrics
     assert (metrics["entitlements_misses"], metrics["entitlements_hits"]) == (3, 3)
+
+
+async def test_callers_that_ask_at_once_are_served_by_one_load(target: Target) -> None:
+    world = await remember(target)
+    reads = [world.engine.boolean_entitlement(ACME, SSO) for _ in range(50)]
+    target.scripts_sent()
+    assert all(found.has_access for found in await asyncio.gather(*reads))
+    assert target.scripts_sent() in (SETTINGS_READ, [])  # an engine for threads has read when it was asked
 
 
 async def test_what_is_kept_answers_other_questions_about_the_feature_too(target: Target) -> None:

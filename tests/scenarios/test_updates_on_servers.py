@@ -225,6 +225,24 @@ def test_while_the_server_stands_still_only_what_nothing_is_counted_of_is_answer
     assert not patiently(own_place, lambda: engine.boolean_entitlement(CUSTOMER, SSO)).has_access
 
 
+def test_what_redis_said_last_goes_on_also_where_nothing_was_heard(own_place: Place, edge: str) -> None:
+    """A grant that Redis itself has said is revoked does not come back when it stands still."""
+    writer = found(own_place)
+    settings = KEEPING.model_copy(update={"deadline_ms": 300, "listen": False})
+    engine = own_place.open(settings=settings, edge=edge)
+    assert patiently(own_place, lambda: engine.boolean_entitlement(CUSTOMER, SSO)).has_access
+    writer.customers.revoke_entitlement(CUSTOMER, feature=SSO)
+    assert not patiently(own_place, lambda: engine.boolean_entitlement(CUSTOMER, SSO)).has_access
+    assert patiently(own_place, lambda: engine.numeric_entitlement(CUSTOMER, RETENTION)).value == 30
+    own_place.server.pause()
+    try:
+        assert not engine.boolean_entitlement(CUSTOMER, SSO).has_access
+        assert engine.numeric_entitlement(CUSTOMER, RETENTION).value == 30
+        assert bare(engine).metrics["entitlements_last_known"] == 2
+    finally:
+        own_place.server.resume()
+
+
 def test_nothing_goes_on_where_none_of_it_is_wanted(own_place: Place, edge: str) -> None:
     found(own_place)
     engine = listening(
