@@ -30,8 +30,10 @@ from model.targets import Awaited
 from servers import RedisServer
 
 PARTITIONS = 4
-# The deadline is that of a busy machine. Nobody listens: no verdict may depend on a message.
-CALM = Settings(partitions=PARTITIONS, listen=False, deadline_ms=30_000, setup_deadline_ms=60_000)
+# The deadline is that of a busy machine. Nobody listens or tells: no verdict may depend on a message.
+CALM = Settings(
+    partitions=PARTITIONS, listen=False, deadline_ms=30_000, setup_deadline_ms=60_000, usage_updates_every_ms=0
+)
 HASTY = CALM.model_copy(update={"deadline_ms": 300, "setup_deadline_ms": 300})
 """For what has to fail: the test takes as long as the deadline."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import select
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -133,8 +133,7 @@ class Stalling:
 
     def _run(self) -> None:
         while not self._closed:
-            ready, _, _ = select.select([self._listener, self._woken, *self._pairs], [], [])
-            for each in ready:
+            for each in self._ready():
                 if each is self._listener:
                     client, _ = self._listener.accept()
                     server = socket.create_connection(("127.0.0.1", self._target))
@@ -147,12 +146,21 @@ class Stalling:
                 self._stalled += self._pairs
                 self._pairs, self._stalls = {}, False
 
+    def _ready(self) -> list[socket.socket]:
+        """Wait until something has come."""
+        with selectors.DefaultSelector() as selector:
+            for each in (self._listener, self._woken, *self._pairs):
+                selector.register(each, selectors.EVENT_READ)
+            return [key.fileobj for key, _ in selector.select() if isinstance(key.fileobj, socket.socket)]
+
     def _forward(self, source: socket.socket) -> None:
         target = self._pairs[source]
-        data = source.recv(65_536)
-        if data:
+        try:
+            data = source.recv(65_536)
             target.sendall(data)
-        else:
+        except OSError:
+            data = b""
+        if not data:
             for each in (source, target):
                 del self._pairs[each]
                 each.close()
