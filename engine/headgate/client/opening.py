@@ -57,10 +57,10 @@ def accept_options(environment: object, settings: object, clock: object) -> Sett
 
 
 def _prepared_max(settings: Settings) -> int:
-    """How many prepared requests are kept: where memory is bounded in bytes, no more than as much again."""
+    """How many prepared requests are kept: where memory is bounded in bytes, no more than half as much again."""
     if not settings.cache_max_bytes:
         return settings.prepared_max
-    return max(PREPARED_MIN, min(settings.prepared_max, settings.cache_max_bytes // PREPARED_BYTES))
+    return max(PREPARED_MIN, min(settings.prepared_max, settings.cache_max_bytes // (2 * PREPARED_BYTES)))
 
 
 def new_state(
