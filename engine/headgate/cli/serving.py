@@ -117,15 +117,15 @@ def require_free(host: str, port: int, *, field: str | None = None) -> None:
 
 
 def _look_first(settings: ServeSettings, url: str, log: FilteringBoundLogger) -> None:
-    """Look whether there is any key, and say or refuse what follows from that."""
-    if settings.api_key is not None:
-        return
+    """Look whether Redis answers, and whether there is any key, and say or refuse what follows from that."""
     own = settings.of_client().model_copy(update={"listen": False, "setup_deadline_ms": FIRST_LOOK_MS})
     try:
         with Headgate.connect(url, environment=settings.environment, settings=own) as engine:
             keys = engine.api_keys.list()
     except Unavailable as error:
-        log.warning("no answer yet", reason=str(error), until_then="requests are answered by 503")
+        log.warning("no answer yet", reason=str(error), until_then="REST requests by 503, gRPC reads by fallbacks")
+        return
+    if settings.api_key is not None:
         return
     if any(key.revoked_at_ms is None for key in keys):
         return
